@@ -1,0 +1,46 @@
+# make run · test · sweep · lab · refresh: each sets up .venv by itself.
+PYTHON ?= python3
+PARAMS ?=
+# for pip, such as an index of CPU builds of torch (see README)
+PIP_ARGS ?=
+BIN := .venv/bin
+# what makes a test or a committed output the same everywhere: CPU, no network, no run folder of yours
+ALONE := env HF_HUB_OFFLINE=1 ACCELERATE_USE_CPU=yes CUDA_VISIBLE_DEVICES=
+
+.PHONY: run test unit notebooks sweep lab refresh
+.DEFAULT_GOAL := run
+
+.venv/installed: requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt -c constraints.txt
+	@touch $@
+
+run: .venv/installed
+	@$(BIN)/python run.py $(PARAMS)
+
+sweep: .venv/installed
+	@$(BIN)/python run.py -p SEED 1 2 3 -p MAX_LEN 32 64 $(PARAMS)
+
+# two processes of one thread each: faster than one after the other with two
+test: .venv/installed
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 --output-sync=target unit notebooks
+
+unit: .venv/installed
+	$(ALONE) $(BIN)/python -m pytest -q tests
+
+notebooks: .venv/installed
+	$(ALONE) $(BIN)/python -m pytest -q -x --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+lab: .venv/installed
+	$(BIN)/jupyter lab notebooks
+
+# re-execute in order, then normalise: the committed outputs are those of the practice corpus and minilm
+refresh: .venv/installed
+	set -e; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	for notebook in notebooks/*.ipynb; do \
+	  $(ALONE) BERT_RUNS=$$work/runs BERT_DATA=$$work/data IPYTHONDIR=$$work/ipython \
+	    $(BIN)/jupyter nbconvert --log-level ERROR --to notebook --execute --inplace $$notebook; \
+	done
+	$(BIN)/nbstripout --keep-output --keep-count --drop-output-type stream:stderr \
+	  --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version metadata.widgets" notebooks/*.ipynb
