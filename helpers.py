@@ -358,7 +358,7 @@ def rows_of(tokens, split):
     return (tokens["split"] == SPLITS.index(split)).nonzero().squeeze(1)
 
 
-def make_batch(tokens, rows, pad_token_id, length=None):
+def make_batch(tokens, rows, pad_token_id, length=None, device="cpu"):
     """Pad the sentences `rows` to the longest of them, or to `length` tokens (03_tokenize).
 
     Returns {"input_ids", "attention_mask": int64 [len(rows), longest], "labels": int64 [len(rows)]}.
@@ -369,7 +369,8 @@ def make_batch(tokens, rows, pad_token_id, length=None):
     mask = positions < lengths[:, None]
     input_ids = torch.full(mask.shape, pad_token_id)
     input_ids[mask] = tokens["ids"][(starts[:, None] + positions)[mask]].long()
-    return {"input_ids": input_ids, "attention_mask": mask.long(), "labels": tokens["labels"][rows]}
+    batch = {"input_ids": input_ids, "attention_mask": mask.long(), "labels": tokens["labels"][rows]}
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def batches_of_like_length(tokens, rows, batch_size, generator=None):
@@ -485,6 +486,83 @@ def load_model(model, **options):
     return transformers.AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32, **options)
 
 
+def shrink_embeddings(model, ids):
+    """Keep only the word embeddings of `ids` while training; returns a function that puts the rest back (04_train).
+
+    Rows that never occur have zero gradients, and without weight decay AdamW leaves them as they are: clipping,
+    updating and zeroing them is work for nothing. The ids stay what they were: they are translated on their way
+    into the table, so models that compute positions from them (RoBERTa, MPNet) see no difference.
+    """
+    table = model.get_input_embeddings()
+    whole, padding_idx = table.weight.detach(), table.padding_idx
+    kept = torch.unique(ids.long())
+    place = torch.zeros(len(whole), dtype=torch.long, device=whole.device)
+    place[kept] = torch.arange(len(kept), device=whole.device)
+
+    table.weight = torch.nn.Parameter(whole[kept])
+    table.padding_idx = None if padding_idx is None else int(place[padding_idx])
+    translation = table.register_forward_pre_hook(lambda module, inputs: (place.to(inputs[0].device)[inputs[0]],))
+
+    def restore():
+        translation.remove()
+        whole[kept] = table.weight.detach().to(whole.device)
+        table.weight, table.padding_idx = torch.nn.Parameter(whole), padding_idx
+
+    return restore
+
+
+class CheapDropout(torch.nn.Dropout):
+    """Dropout for CPUs, from 16 random bits an element where torch.nn.Dropout draws a number (04_train).
+
+    The probability is rounded to 1/65536. The bits come from torch's own generator, so seeds do what they should.
+    """
+
+    def forward(self, x):
+        if not self.training or self.p == 0:
+            return x
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        keep = bits[: x.numel()].view(x.shape) >= round(self.p * 65536) - 32768
+        return x * keep.to(x.dtype).mul_(1 / (1 - self.p))
+
+
+def cheapen_dropout(model):
+    """Let the model's nn.Dropout modules draw as CheapDropout does (04_train)."""
+    for module in model.modules():
+        if type(module) is torch.nn.Dropout:
+            module.__class__ = CheapDropout
+
+
+def save_checkpoint(folder, same, **state):
+    """Write what 04_train needs to go on after a kill: tensors and plain types only (04_train).
+
+    `same`: the parameters that a later call must have for the checkpoint to be its own.
+    """
+    with replacing(folder / "checkpoint.pt") as new:
+        torch.save({"same": same, **state}, new)
+
+
+def load_checkpoint(folder, same):
+    """The state that save_checkpoint wrote for a run of these parameters, or None; says which (04_train)."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # half a disk, another version: whatever it is, starting anew is right
+        print(f"the checkpoint cannot be read ({type(error).__name__}): starting anew")
+        return None
+    if saved["same"] != same:
+        print("the checkpoint is of a run with other parameters: starting anew")
+        return None
+    print(f"going on after epoch {len(saved['history'])}")
+    return saved
+
+
+def drop_checkpoint(folder):
+    """Remove the checkpoint of a training that ended (04_train)."""
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
 @torch.inference_mode()
 def predict(model, tokens, rows, pad_token_id, precision="no", batch_size=64):
     """Logits [len(rows), classes] fp32 on the CPU, in the order of `rows` (04_train).
@@ -494,12 +572,11 @@ def predict(model, tokens, rows, pad_token_id, precision="no", batch_size=64):
     model.eval()
     device = next(model.parameters()).device
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    order = torch.arange(len(rows))
-    lengths = tokens["offsets"].diff()[rows]
-    order = lengths.argsort(stable=True, descending=True)
+    order = tokens["offsets"].diff()[rows].argsort(stable=True, descending=True)
     logits = []
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
         for batch_rows in rows[order].split(batch_size):
-            batch = make_batch(tokens, batch_rows, pad_token_id)
-            logits.append(model(**{k: v.to(device, non_blocking=True) for k, v in batch.items() if k != "labels"}).logits.float())
+            batch = make_batch(tokens, batch_rows, pad_token_id, device=device)
+            batch.pop("labels")
+            logits.append(model(**batch).logits.float())
     return torch.empty(len(rows), logits[0].shape[1]).index_copy_(0, order, torch.cat(logits).cpu())

@@ -1,0 +1,425 @@
+"""helpers.py: files, run folders, corpora, tokens, batches, models; bad input above all."""
+
+import contextlib
+import functools
+import hashlib
+import http.server
+import json
+import random
+import shutil
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+import helpers
+
+
+@contextlib.contextmanager
+def raises(*words):
+    """A SeriesError whose message holds all `words`."""
+    with pytest.raises(helpers.SeriesError) as caught:
+        yield
+    for word in words:
+        assert word in str(caught.value), caught.value
+
+
+# ---------------------------------------------------------------- reading sentences
+
+LINE = b"src\t1\t\tBirds sing.\n"
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (LINE + b"src\t1\tBirds sing.\n", ["line 2", "3 tab-separated columns where 4 were expected"]),
+        (LINE + b"src\t1\t\tBirds\tsing.\n", ["line 2", "5 tab-separated columns"]),
+        (LINE * 2 + b"src\t2\t\tBirds sing.\n", ["line 3", "label '2'", "0 (unacceptable) or 1"]),
+        (LINE + b"src\t\t\tBirds sing.\n", ["line 2", "label ''"]),
+        (LINE + b"src\t0\t*\t \n", ["line 2", "empty sentence"]),
+        (LINE + b"\n" + LINE, ["line 2", "1 tab-separated columns"]),
+        (LINE + b"src\t1\t\tCaf\xe9s close.\n", ["line 2", "0xe9", "UTF-8"]),
+        (b"", ["is empty"]),
+        (b"\xef\xbb\xbf", ["is empty"]),
+    ],
+)
+def test_a_bad_file_is_named_with_line_and_expectation(tmp_path, content, words):
+    path = tmp_path / "own.tsv"
+    path.write_bytes(content)
+    with raises("own.tsv", *words):
+        helpers.read_sentences(path)
+
+
+@pytest.mark.parametrize("content", [LINE * 2, b"\xef\xbb\xbf" + LINE * 2, (LINE * 2).replace(b"\n", b"\r\n"), (LINE * 2)[:-1]])
+def test_bom_windows_line_ends_and_a_missing_last_newline_are_fine(tmp_path, content):
+    path = tmp_path / "own.tsv"
+    path.write_bytes(content)
+    frame = helpers.read_sentences(path)
+    assert frame["source"].tolist() == ["src", "src"]
+    assert frame["label"].tolist() == [1, 1]
+    assert frame["sentence"].tolist() == ["Birds sing."] * 2
+
+
+def test_quotes_and_the_word_na_are_text(tmp_path):
+    path = tmp_path / "own.tsv"
+    path.write_text('s\t1\t\t"Who" asked\ns\t0\t*\tNA\ns\t1\t\tHe said "no.\n', encoding="utf-8")
+    assert helpers.read_sentences(path)["sentence"].tolist() == ['"Who" asked', "NA", 'He said "no.']
+
+
+# ---------------------------------------------------------------- finding and fetching corpora
+
+
+def make_corpus(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in helpers.COLA_FILES.values():
+        (folder / name).write_bytes(LINE)
+    return folder
+
+
+def zip_corpus(path):
+    with zipfile.ZipFile(path, "w") as file:
+        for name in helpers.COLA_FILES.values():
+            file.writestr(f"cola_public/raw/{name}", LINE)
+            file.writestr(f"cola_public/tokenized/{name}", b"not this one")
+    return path
+
+
+def test_own_corpus_from_a_folder_or_a_zip(tmp_path):
+    make_corpus(tmp_path / "mine" / "raw")
+    zip_corpus(tmp_path / "mine.zip")
+    for own in [tmp_path / "mine", tmp_path / "mine.zip"]:
+        name, files, why = helpers.find_corpus(str(own))
+        assert name == "mine" and own.name in why
+        for path in files.values():
+            assert helpers.read_sentences(path)["sentence"].tolist() == ["Birds sing."]
+
+
+def test_bad_corpus_names_and_folders(tmp_path):
+    with raises("'colla'", "'auto', 'cola', 'practice'"):
+        helpers.find_corpus("colla")
+    make_corpus(tmp_path / "half")
+    (tmp_path / "half" / "in_domain_dev.tsv").unlink()
+    with raises("half has no in_domain_dev.tsv", "expected"):
+        helpers.find_corpus(str(tmp_path / "half"))
+    (tmp_path / "text.txt").write_text("hello")
+    with raises("text.txt is neither a folder nor a zip"):
+        helpers.find_corpus(str(tmp_path / "text.txt"))
+
+
+def test_practice_is_never_replaced_and_auto_falls_back_to_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(helpers, "OFFLINE", True)
+    monkeypatch.setattr(helpers, "DATA", tmp_path)
+    assert helpers.find_corpus("practice")[0] == "practice"
+    name, _, why = helpers.find_corpus("auto")
+    assert name == "practice" and "CoLA" in why
+    with raises("no network was tried", "Put cola_public_1.1.zip", "CORPUS = 'practice'"):
+        helpers.find_corpus("cola")
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server on loopback. Yields (address, folder that it serves, list of the paths asked for)."""
+    folder, asked = tmp_path / "www", []
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            if self.path == "/cut.zip":  # says 1000 bytes, sends 10, hangs up
+                self.send_response(200)
+                self.send_header("Content-Length", "1000")
+                self.end_headers()
+                self.wfile.write(b"0123456789")
+            elif self.path == "/slow.zip":
+                stop.wait(20)
+            else:
+                super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    stop = threading.Event()
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{httpd.server_port}", folder, asked
+    stop.set()
+    httpd.shutdown()
+    httpd.server_close()
+
+
+@pytest.fixture
+def served_zip(server, monkeypatch):
+    """The server with a corpus whose SHA-256 helpers expects; the network is on."""
+    address, folder, asked = server
+    zip_corpus(folder / "cola.zip")
+    monkeypatch.setattr(helpers, "COLA_SHA256", helpers.sha256(folder / "cola.zip"))
+    monkeypatch.setattr(helpers, "OFFLINE", False)
+    (folder / "login.html").write_text("<html>Welcome to the hotel</html>")
+    return address, folder, asked
+
+
+def test_download_then_no_network(served_zip, tmp_path):
+    address, _, asked = served_zip
+    data = tmp_path / "data"
+    path = helpers.fetch_cola([f"{address}/cola.zip"], data)
+    assert helpers.sha256(path) == helpers.COLA_SHA256 and asked == ["/cola.zip"]
+    assert helpers.fetch_cola([f"{address}/cola.zip"], data) == path
+    assert asked == ["/cola.zip"], "a zip with the right hash is used as it is"
+
+
+@pytest.mark.parametrize("first", ["missing.zip", "login.html", "cut.zip"])
+def test_a_bad_first_address_leads_to_the_mirror(served_zip, tmp_path, first):
+    address, _, asked = served_zip
+    path = helpers.fetch_cola([f"{address}/{first}", f"{address}/cola.zip"], tmp_path / "data")
+    assert helpers.sha256(path) == helpers.COLA_SHA256 and asked[-1] == "/cola.zip"
+
+
+def test_wrong_bytes_everywhere_leave_nothing_behind(served_zip, tmp_path):
+    address, _, _ = served_zip
+    data = tmp_path / "data"
+    with raises("login.html: SHA-256", "was expected", "missing.zip: ", "404", "Put cola_public_1.1.zip"):
+        helpers.fetch_cola([f"{address}/login.html", f"{address}/missing.zip"], data)
+    assert not data.exists() or not list(data.iterdir())
+
+
+def test_a_silent_server_is_given_up(served_zip, tmp_path):
+    address, _, _ = served_zip
+    with raises("slow.zip: no answer within 1 s"):
+        helpers.fetch_cola([f"{address}/slow.zip"], tmp_path / "data", seconds=1)
+
+
+def test_an_interrupted_download_leaves_nothing_and_the_next_call_works(served_zip, tmp_path, monkeypatch):
+    address, _, _ = served_zip
+    data = tmp_path / "data"
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            helpers.fetch_cola([f"{address}/cola.zip"], data)
+    assert not list(data.iterdir())
+    assert helpers.fetch_cola([f"{address}/cola.zip"], data).exists()
+
+
+def test_other_bytes_in_data_are_replaced_by_the_right_ones(served_zip, tmp_path):
+    address, _, _ = served_zip
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "cola_public_1.1.zip").write_bytes(b"half a zip")
+    path = helpers.fetch_cola([f"{address}/cola.zip"], data)
+    assert helpers.sha256(path) == helpers.COLA_SHA256
+
+
+# ---------------------------------------------------------------- run folders
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(helpers, "RUNS", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def finish(folder, *notebooks):
+    for notebook in notebooks:
+        with helpers.finishing(folder, notebook, {}):
+            pass
+
+
+def test_a_missing_run_folder_names_the_notebook_and_the_call(runs):
+    with raises("04_train.ipynb", "'nowhere'", "python run.py --until 04_train -p RUN nowhere"):
+        helpers.run_folder("nowhere", needs="04_train")
+    assert not runs.exists(), "asking makes nothing"
+
+
+def test_a_rerun_makes_the_later_notebooks_stale_and_01_does_not(runs):
+    folder = helpers.run_folder("a/b")
+    finish(folder, "02_load_cola", "03_tokenize", "04_train", "01_setup")
+    helpers.run_folder("a/b", needs="04_train")
+    finish(folder, "02_load_cola")
+    helpers.run_folder("a/b", needs="02_load_cola")
+    for stale in ["03_tokenize", "04_train"]:
+        with raises(stale):
+            helpers.run_folder("a/b", needs=stale)
+
+
+def test_a_notebook_that_dies_while_writing_is_not_finished(runs):
+    folder = helpers.run_folder("run")
+    finish(folder, "02_load_cola", "03_tokenize")
+    with pytest.raises(KeyboardInterrupt), helpers.finishing(folder, "03_tokenize", {}):
+        raise KeyboardInterrupt
+    assert list(helpers.read_run(folder)["notebooks"]) == ["02_load_cola"]
+
+
+def test_records_say_what_was_asked_and_with_which_versions(runs):
+    folder = helpers.run_folder("run")
+    with helpers.finishing(folder, "02_load_cola", {"CORPUS": "auto"}) as record:
+        record["corpus"] = "practice"
+    content = json.loads((folder / "run.json").read_text())
+    record = content["notebooks"]["02_load_cola"]
+    assert record["parameters"] == {"CORPUS": "auto"} and record["corpus"] == "practice" and record["finished"]
+    assert content["versions"]["torch"] == torch.__version__ and content["device"]
+
+
+def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), helpers.replacing(path) as new:
+        new.write_text("half")
+        assert path.read_text() == "old"
+        1 / 0
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    with helpers.replacing(path) as new:
+        new.write_text("new")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+# ---------------------------------------------------------------- tokens and batches
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return helpers.load_tokenizer(helpers.minilm_folder())
+
+
+@pytest.fixture(scope="module")
+def tokens(tokenizer):
+    """40 sentences of 1 to 20 words in the layout of the token file."""
+    words = "the cat that saw us slept".split()
+    rng = random.Random(0)
+    sentences = [" ".join(rng.choices(words, k=rng.randint(1, 20))) for _ in range(40)]
+    encoded = tokenizer(sentences)["input_ids"]
+    return {
+        "ids": torch.tensor([i for ids in encoded for i in ids], dtype=torch.int32),
+        "offsets": torch.tensor(np.cumsum([0, *map(len, encoded)])),
+        "labels": torch.arange(40) % 2,
+        "split": torch.tensor([0] * 30 + [1] * 4 + [2] * 3 + [3] * 3, dtype=torch.int8),
+        "row": torch.arange(40, dtype=torch.int32),
+    }
+
+
+def sentence(tokens, row):
+    return tokens["ids"][tokens["offsets"][row] : tokens["offsets"][row + 1]].tolist()
+
+
+def test_a_batch_equals_the_tokenizers_own_padding(tokens, tokenizer):
+    rows = torch.tensor([7, 3, 39, 0])
+    batch = helpers.make_batch(tokens, rows, tokenizer.pad_token_id)
+    theirs = tokenizer.pad({"input_ids": [sentence(tokens, r) for r in rows]}, return_tensors="pt")
+    assert torch.equal(batch["input_ids"], theirs["input_ids"])
+    assert torch.equal(batch["attention_mask"], theirs["attention_mask"])
+    assert batch["labels"].tolist() == [1, 1, 1, 0]
+    assert helpers.make_batch(tokens, rows, 0, 30)["input_ids"].shape == (4, 30)
+
+
+def test_another_pad_id_fills_only_what_the_mask_hides(tokens):
+    batch = helpers.make_batch(tokens, torch.arange(40), pad_token_id=99)
+    assert (batch["input_ids"][batch["attention_mask"] == 0] == 99).all()
+    assert (batch["input_ids"][batch["attention_mask"] == 1] != 99).all()
+
+
+def test_batches_hold_every_sentence_once_and_little_padding(tokens):
+    rows = helpers.rows_of(tokens, "train")
+    lengths = tokens["offsets"].diff()
+
+    def batches(seed):
+        return helpers.batches_of_like_length(tokens, rows, 8, torch.Generator().manual_seed(seed))
+
+    first = batches(1)
+    assert sorted(torch.cat(list(first)).tolist()) == rows.tolist()
+    assert [len(b) for b in first].count(8) == 3
+    assert sum(int(lengths[b].max() - lengths[b].min()) for b in first) <= int(lengths[rows].max() - lengths[rows].min())
+    assert all(torch.equal(a, b) for a, b in zip(first, batches(1)))
+    assert not all(torch.equal(a, b) for a, b in zip(first, batches(2)) if len(a) == len(b))
+
+
+def test_a_wordpiece_tokenizer_goes_round(tokenizer):
+    text = "the linguist applauded an ungrammatical sentence."
+    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+    assert len(tokenizer("word " * 300)["input_ids"]) == 302, "the truncation that stands in the file is off"
+    cut = tokenizer("word " * 300, truncation=True, max_length=16)["input_ids"]
+    assert len(cut) == 16 and cut[-1] == tokenizer.sep_token_id
+
+
+# ---------------------------------------------------------------- models
+
+
+def test_bad_model_names_are_said_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(helpers, "OFFLINE", True)
+    with raises("'minilmm'", "Did you mean 'minilm'?"):
+        helpers.find_model("minilmm")
+    with raises("bert-large-uncased", "not in the local cache", "MODEL_NAME = 'minilm'"):
+        helpers.find_model("bert-large-uncased")
+    with raises("no such folder"):
+        helpers.find_model("./nowhere/at/all")
+    with raises("no config.json"):
+        helpers.find_model(str(tmp_path))
+
+
+def test_auto_is_minilm_without_cuda_and_bert_with_it(monkeypatch):
+    monkeypatch.setattr(helpers, "pick_device", lambda: torch.device("cpu"))
+    assert helpers.find_model("auto")[0] == "minilm"
+    monkeypatch.setattr(helpers, "pick_device", lambda: torch.device("cuda"))
+    assert helpers.find_model("auto")[:2] == ("bert-base-uncased", "bert-base-uncased")
+
+
+def test_wrong_bundled_weights_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "other_package" / "model").mkdir(parents=True)
+    (tmp_path / "other_package" / "__init__.py").touch()
+    (tmp_path / "other_package" / "model" / "model.safetensors").write_bytes(b"not these")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(helpers, "MINILM_PACKAGE", "other_package")
+    with raises("SHA-256 " + hashlib.sha256(b"not these").hexdigest()[:12], "--force-reinstall"):
+        helpers.minilm_folder.__wrapped__()
+
+
+def test_a_folder_whose_tokenizer_is_missing_is_refused(tmp_path):
+    """transformers gives such a folder an almost empty tokenizer without a word."""
+    from transformers import BertConfig
+
+    BertConfig().save_pretrained(tmp_path)
+    with raises("entries", "files are missing"):
+        helpers.load_tokenizer(str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return helpers.load_model(helpers.minilm_folder(), num_labels=2)
+
+
+def test_predictions_come_in_the_order_asked_whatever_the_batches(model, tokens):
+    rows = torch.tensor([31, 2, 17, 5, 39, 8])
+    logits = helpers.predict(model, tokens, rows, 0, batch_size=4)
+    one_by_one = torch.cat([helpers.predict(model, tokens, row[None], 0) for row in rows])
+    assert logits.shape == (6, 2) and torch.allclose(logits, one_by_one, atol=1e-5)
+
+
+def test_a_saved_model_gives_equal_logits(model, tokens, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    rows = torch.arange(8)
+    again = helpers.load_model(tmp_path / "model")
+    assert torch.equal(helpers.predict(model, tokens, rows, 0), helpers.predict(again, tokens, rows, 0))
+
+
+def test_half_precision_weights_are_loaded_in_fp32(model, tmp_path):
+    import copy
+
+    copy.deepcopy(model).half().save_pretrained(tmp_path / "half")
+    assert {p.dtype for p in helpers.load_model(tmp_path / "half").parameters()} == {torch.float32}
+
+
+def test_pick_device_can_be_told_to_take_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "yes")
+    assert helpers.pick_device().type == "cpu"
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    assert helpers.pick_device().type == "cuda"
+
+
+def test_cpu_precision_follows_the_measured_speed(monkeypatch):
+    speeds = {torch.bfloat16: 600, torch.float32: 200}
+    monkeypatch.setattr(helpers, "matrix_speed", lambda device, dtype: speeds[dtype])
+    pick = helpers.pick_precision.__wrapped__
+    assert pick(torch.device("cpu")) == "bf16"
+    speeds[torch.bfloat16] = 250
+    assert pick(torch.device("cpu")) == "no"
