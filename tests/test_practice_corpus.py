@@ -27,8 +27,7 @@ FUNCTION_WORDS = """
 @pytest.fixture(scope="module")
 def corpus():
     return {
-        name: [line.split("\t") for line in (FOLDER / "raw" / name).read_text("utf-8").splitlines()]
-        for name in FILES
+        name: [line.split("\t") for line in (FOLDER / "raw" / name).read_text("utf-8").splitlines()] for name in FILES
     }
 
 

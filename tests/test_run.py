@@ -94,9 +94,7 @@ def toy(tmp_path):
         write_toy(tmp_path / f"notebooks/{name}.ipynb", run, [COMMON, code])
     compare = "import os, pathlib\nprint(sorted(p.parent.name for p in (pathlib.Path(os.environ['BERT_RUNS']) / BATCH)"
     compare += ".glob('*/metrics.json')))"
-    write_toy(
-        tmp_path / "notebooks/07_compare.ipynb", 'BATCH = "sweep"  # name of the batch', [compare]
-    )
+    write_toy(tmp_path / "notebooks/07_compare.ipynb", 'BATCH = "sweep"  # name of the batch', [compare])
     return tmp_path
 
 
@@ -153,9 +151,7 @@ def wait_until(condition, seconds=60):
 
 
 def has_begun(toy, notebook):
-    return lambda: (
-        (toy / "executed.txt").exists() and notebook in (toy / "executed.txt").read_text()
-    )
+    return lambda: (toy / "executed.txt").exists() and notebook in (toy / "executed.txt").read_text()
 
 
 def kernels(toy):
@@ -247,9 +243,7 @@ def test_help_lists_the_parameters_as_the_notebooks_declare_them(run, capsys):
 
 def test_a_file_keeps_numbers_numbers_and_words_words(run, toy, capsys):
     grid = toy / "grid.yaml"
-    grid.write_text(
-        "LEARNING_RATE: [3e-5, 1e-4, null]\nCORPUS: no\nMAX_LEN: 64\nEXACT: yes\nSEED: [1, 2]\n"
-    )
+    grid.write_text("LEARNING_RATE: [3e-5, 1e-4, null]\nCORPUS: no\nMAX_LEN: 64\nEXACT: yes\nSEED: [1, 2]\n")
     values = run.typed(run.read_grid(grid), run.read_notebooks())
     assert values.pop("LEARNING_RATE") == [3e-5, 1e-4, None]
     assert values == {"CORPUS": ["no"], "MAX_LEN": [64], "EXACT": [True], "SEED": [1, 2]}
@@ -297,25 +291,16 @@ def test_runs_are_named_by_what_varies_whatever_the_order(run, capsys):
 def test_what_does_not_depend_on_what_varies_is_shared(run):
     notebooks = run.read_notebooks()
     stems = run.chosen(notebooks, None, run.EVALUATION)
-    runs = run.make_grid(
-        "b", {"SEED": [1, 2], "MAX_LEN": [64, 128], "CORPUS": ["x"]}, stems, notebooks
-    )
+    runs = run.make_grid("b", {"SEED": [1, 2], "MAX_LEN": [64, 128], "CORPUS": ["x"]}, stems, notebooks)
     assert [one.notebooks[-1] for one in runs] == ["05_evaluate"] * 4
     assert len({one.parent.name for one in runs}) == 2 and runs[0].parent.notebooks[-1] == "03_cut"
-    assert (
-        len({one.parent.parent.name for one in runs}) == 1
-        and runs[0].parent.parent.notebooks[-1] == "02_load"
-    )
+    assert len({one.parent.parent.name for one in runs}) == 1 and runs[0].parent.parent.notebooks[-1] == "02_load"
     assert runs[0].parent.parent.parent is None
     other = run.make_grid("b", {"SEED": [1, 2], "CORPUS": ["y"]}, stems, notebooks)
-    assert (
-        other[0].parent.name != runs[0].parent.name
-    )  # what is the same for all runs of a batch counts as well
+    assert other[0].parent.name != runs[0].parent.name  # what is the same for all runs of a batch counts as well
 
 
-@pytest.mark.parametrize(
-    "value", ["a/b", "../up", "C:\\x", "x" * 300, "", "..", "ä ö", "nul?", 3e-5, None, True, -1]
-)
+@pytest.mark.parametrize("value", ["a/b", "../up", "C:\\x", "x" * 300, "", "..", "ä ö", "nul?", 3e-5, None, True, -1])
 def test_values_become_folder_names_that_any_file_system_takes(run, value):
     assert re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,50}", run.slug(value))
     assert run.slug("a/b") != run.slug("a-b") != run.slug("a:b")
@@ -350,10 +335,7 @@ def test_places_are_one_a_gpu_or_share_the_cores(run, monkeypatch):
 
 def test_dask_without_its_package_or_scheduler_says_so(run, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    assert (
-        run.main(["-p", "SEED", "1", "2", "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"])
-        == 2
-    )
+    assert run.main(["-p", "SEED", "1", "2", "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"]) == 2
     assert "pip install" in capsys.readouterr().err
     assert run.main(["-p", "SEED", "1", "2", "--backend", "dask"]) == 2
     assert "--scheduler" in capsys.readouterr().err
@@ -363,13 +345,9 @@ def test_dask_without_its_package_or_scheduler_says_so(run, capsys, monkeypatch)
 
 
 def test_the_series_once(toy):
-    elsewhere = (
-        toy / "share/kernels/python3"
-    )  # a kernel of the same name that belongs to another Python
+    elsewhere = toy / "share/kernels/python3"  # a kernel of the same name that belongs to another Python
     elsewhere.mkdir(parents=True)
-    elsewhere.joinpath("kernel.json").write_text(
-        '{"argv": ["false"], "display_name": "x", "language": "python"}'
-    )
+    elsewhere.joinpath("kernel.json").write_text('{"argv": ["false"], "display_name": "x", "language": "python"}')
     confusing = {"JUPYTER_PATH": str(toy / "share"), "MPLBACKEND": "Agg"}
     code, output = call(toy, "-p", "LEARNING_RATE", "3e-5", "-p", "RUN", "mine", **confusing)
     assert code == 0, output
@@ -444,17 +422,11 @@ def test_a_batch_is_killed_goes_on_and_retries_what_failed(toy):
     wait_until(has_begun(toy, "04"))
     process.kill()
     process.communicate()
-    wait_until(
-        lambda: not kernels(toy), seconds=5
-    )  # nothing goes on, although nothing could be tidied up
+    wait_until(lambda: not kernels(toy), seconds=5)  # nothing goes on, although nothing could be tidied up
 
     code, output = call(toy, *grid)
     assert code == 1, output
-    assert (
-        "1 of 3 runs failed" in output
-        and "brings bad luck" in output
-        and "--retry-failed" in output
-    )
+    assert "1 of 3 runs failed" in output and "brings bad luck" in output and "--retry-failed" in output
     assert "sweep/SEED=13/notebooks/04_train.ipynb" in output and "SEED=1: test MCC 0.001" in output
     counts = executed(toy)
     (shared,) = (name for name in counts if "/.shared/" in name)
@@ -471,9 +443,7 @@ def test_a_batch_is_killed_goes_on_and_retries_what_failed(toy):
     table = output[output.index("run  ") :]
     assert len(re.findall(r"SEED=\d+ +0\.0\d+ +0\.000 to 0\.500", table)) == 3
     compared = (toy / "runs/sweep/notebooks/07_compare.ipynb").read_text()
-    assert (
-        "['SEED=1', 'SEED=13', 'SEED=2']" in compared and (toy / "runs/sweep/report.html").exists()
-    )
+    assert "['SEED=1', 'SEED=13', 'SEED=2']" in compared and (toy / "runs/sweep/report.html").exists()
 
     before = executed(toy)
     code, output = call(toy, *grid)
@@ -500,10 +470,7 @@ def test_index_by_index_at_once_the_shared_work_is_done_once(toy):
     counts = executed(toy)
     (shared,) = (name for name in counts if "/.shared/" in name)
     assert counts == {shared: "02", "array/MAX_LEN=8": "03", "array/MAX_LEN=16": "03"}
-    assert (
-        json.loads((toy / "runs/array/MAX_LEN=16/run.json").read_text())["run"]
-        == "array/MAX_LEN=16"
-    )
+    assert json.loads((toy / "runs/array/MAX_LEN=16/run.json").read_text())["run"] == "array/MAX_LEN=16"
 
 
 @pytest.mark.slow
@@ -547,6 +514,4 @@ def test_a_dask_cluster_loses_a_worker_and_no_run(small):
 
 def dask(toy, *arguments):
     command = [sys.executable, "-m", "dask", *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=toy.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return subprocess.Popen(command, cwd=toy.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -26,18 +26,14 @@ NOTEBOOKS = Path(helpers.ROOT, "notebooks")
 
 def execute(notebook, **parameters):
     """Execute a notebook's code cells here; returns its variables. `parameters` are injected as papermill does."""
-    AcceleratorState._reset_state(
-        True
-    )  # accelerate keeps one state per process, and a kernel is a process
+    AcceleratorState._reset_state(True)  # accelerate keeps one state per process, and a kernel is a process
     variables = {"__name__": "__main__"}
     for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells:
         tags = cell.metadata.get("tags", [])
         if cell.cell_type == "code" and "bootstrap" not in tags:
             exec(compile(cell.source, f"{notebook}.ipynb", "exec"), variables)
             if "parameters" in tags:
-                assert set(parameters) <= set(variables), (
-                    "a notebook is given only what it declares"
-                )
+                assert set(parameters) <= set(variables), "a notebook is given only what it declares"
                 variables.update(parameters)
     matplotlib.pyplot.close("all")
     return variables
@@ -47,10 +43,7 @@ def declared(notebook):
     """Names in the cell tagged parameters."""
     for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells:
         if "parameters" in cell.metadata.get("tags", []):
-            return [
-                getattr(node, "target", None) or node.targets[0]
-                for node in ast.parse(cell.source).body
-            ]
+            return [getattr(node, "target", None) or node.targets[0] for node in ast.parse(cell.source).body]
 
 
 def series(run, until="05_evaluate", **parameters):
@@ -58,9 +51,7 @@ def series(run, until="05_evaluate", **parameters):
     given = {"RUN": run, **parameters}
     for notebook in helpers.SERIES[1 : helpers.SERIES.index(until) + 1]:
         names = [target.id for target in declared(notebook)]
-        variables = execute(
-            notebook, **{name: value for name, value in given.items() if name in names}
-        )
+        variables = execute(notebook, **{name: value for name, value in given.items() if name in names})
     return helpers.RUNS / run, variables
 
 
@@ -72,11 +63,7 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "corpus").mkdir()
     for split, name in helpers.COLA_FILES.items():
-        lines = (
-            Path(helpers.ROOT, "data/practice/raw", name)
-            .read_text(encoding="utf-8")
-            .splitlines(keepends=True)
-        )
+        lines = Path(helpers.ROOT, "data/practice/raw", name).read_text(encoding="utf-8").splitlines(keepends=True)
         (folder / "corpus" / name).write_text(
             "".join(lines[:: len(lines) // (80 if split == "train" else 30)]), encoding="utf-8"
         )
@@ -149,9 +136,7 @@ TRAINING = {"history", "predictions"}
         ({"BOOTSTRAP_SAMPLES": 137}, set()),
         ({"SEED": 42}, set()),  # the default: the same seed gives the same run
     ],
-    ids=lambda value: (
-        "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else ""
-    ),
+    ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
 def test_a_parameter_changes_what_it_should_and_nothing_else(tiny, base, change, changed):
     folder, variables = series("changed", **(tiny | change))
@@ -175,11 +160,7 @@ def test_parameters_reach_their_place(tiny, tmp_path):
     tokens, about = helpers.load_tokens(folder)
     assert int(tokens["offsets"].diff().max()) == about["max_len"] == 8
     assert len(variables["rows"]["validation"]) == -(-len(tokens["row"][tokens["split"] <= 1]) // 4)
-    assert (
-        variables["steps"]
-        == variables["steps_per_epoch"]
-        == -(-len(variables["rows"]["train"]) // 10)
-    )
+    assert variables["steps"] == variables["steps_per_epoch"] == -(-len(variables["rows"]["train"]) // 10)
     decays = {
         name: group["weight_decay"]
         for group in variables["groups"]
@@ -198,12 +179,8 @@ def test_parameters_reach_their_place(tiny, tmp_path):
 
 def test_defaults_follow_the_model():
     """LEARNING_RATE None: 1e-4 for a small model, 2e-5 at base size; read from 04's own expression."""
-    text = "\n".join(
-        c.source for c in nbformat.read(NOTEBOOKS / "04_train.ipynb", as_version=4).cells
-    )
-    expression = next(
-        line.split("=", 1)[1] for line in text.splitlines() if line.startswith("learning_rate =")
-    )
+    text = "\n".join(c.source for c in nbformat.read(NOTEBOOKS / "04_train.ipynb", as_version=4).cells)
+    expression = next(line.split("=", 1)[1] for line in text.splitlines() if line.startswith("learning_rate ="))
     for size, expected in [(384, 1e-4), (768, 2e-5)]:
         config = type("config", (), {"hidden_size": size})
         model = type("model", (), {"config": config})
@@ -227,11 +204,7 @@ def test_defaults_follow_the_model():
         ("05_evaluate", {"BOOTSTRAP_SAMPLES": 1}, "expected 100 or more"),
         ("06_save_and_load", {"EXPORT_DIR": __file__}, "which is a file"),
     ],
-    ids=lambda value: (
-        "-".join(f"{k}={Path(str(v)).name}" for k, v in value.items())
-        if isinstance(value, dict)
-        else ""
-    ),
+    ids=lambda value: "-".join(f"{k}={Path(str(v)).name}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
 def test_a_bad_value_is_said_and_nothing_is_lost(tiny, notebook, bad, words, monkeypatch):
     monkeypatch.setattr(helpers, "OFFLINE", True)
@@ -247,9 +220,7 @@ def test_a_bad_value_is_said_and_nothing_is_lost(tiny, notebook, bad, words, mon
 def test_a_killed_training_goes_on_where_it_was(tiny, base, monkeypatch, capsys):
     """Stopped in its second epoch: the next call goes on after the first, and ends with the same history and weights."""
     folder, _ = series("killed", until="03_tokenize", **tiny)
-    training = {"RUN": "killed"} | {
-        k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]
-    }
+    training = {"RUN": "killed"} | {k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]}
     calls, predict = [], helpers.predict
 
     def stop_at_third(*args, **options):  # before training, after epoch 1, after epoch 2
@@ -261,28 +232,20 @@ def test_a_killed_training_goes_on_where_it_was(tiny, base, monkeypatch, capsys)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(helpers, "predict", stop_at_third)
         execute("04_train", **training)
-    assert (folder / "checkpoint.pt").exists() and "04_train" not in helpers.read_run(folder)[
-        "notebooks"
-    ]
+    assert (folder / "checkpoint.pt").exists() and "04_train" not in helpers.read_run(folder)["notebooks"]
     capsys.readouterr()
     execute("04_train", **training)
     assert "going on after epoch 1" in capsys.readouterr().out
     assert history(folder).equals(history(base[0]))
-    assert (folder / "model/model.safetensors").read_bytes() == (
-        base[0] / "model/model.safetensors"
-    ).read_bytes()
+    assert (folder / "model/model.safetensors").read_bytes() == (base[0] / "model/model.safetensors").read_bytes()
     assert not (folder / "checkpoint.pt").exists()
 
 
 def test_a_checkpoint_of_other_parameters_or_a_broken_one_is_not_used(tiny, base, capsys):
     folder, _ = series("other", until="03_tokenize", **tiny)
-    training = {"RUN": "other"} | {
-        k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]
-    }
+    training = {"RUN": "other"} | {k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]}
     for content in [{"same": {"SEED": 1}}, None]:
-        torch.save(content, folder / "checkpoint.pt") if content else (
-            folder / "checkpoint.pt"
-        ).write_bytes(b"half")
+        torch.save(content, folder / "checkpoint.pt") if content else (folder / "checkpoint.pt").write_bytes(b"half")
         execute("04_train", **training)
         assert "starting anew" in capsys.readouterr().out
         assert history(folder).equals(history(base[0]))
@@ -306,28 +269,17 @@ def test_metrics_agree_with_the_predictions_and_scikit_learn(base):
     metrics = json.loads((base[0] / "metrics.json").read_text())
     assert metrics["test"]["name"] == "out_of_domain_dev"
     for split, frame in predictions.groupby("split"):
-        assert (
-            metrics[split]["n"] == len(frame)
-            and metrics[split]["positives"] == frame["label"].sum()
-        )
-        assert metrics[split]["mcc"] == pytest.approx(
-            matthews_corrcoef(frame["label"], frame["prediction"])
-        )
-        assert metrics[split]["accuracy"] == pytest.approx(
-            accuracy_score(frame["label"], frame["prediction"])
-        )
+        assert metrics[split]["n"] == len(frame) and metrics[split]["positives"] == frame["label"].sum()
+        assert metrics[split]["mcc"] == pytest.approx(matthews_corrcoef(frame["label"], frame["prediction"]))
+        assert metrics[split]["accuracy"] == pytest.approx(accuracy_score(frame["label"], frame["prediction"]))
         assert metrics[split]["collapsed"] == (frame["prediction"].nunique() == 1)
-        sentences = helpers.read_sentences(
-            base[0] / "corpus" / f"{split.replace('validation', 'train')}.tsv"
-        )
-        assert (sentences["label"].iloc[frame["row"]].to_numpy() == frame["label"]).all(), (
-            "rows point into the files"
-        )
+        sentences = helpers.read_sentences(base[0] / "corpus" / f"{split.replace('validation', 'train')}.tsv")
+        assert (sentences["label"].iloc[frame["row"]].to_numpy() == frame["label"]).all(), "rows point into the files"
 
     labels = torch.tensor([1] * 354 + [0] * 162).numpy()
     answers = torch.tensor([1] * 300 + [0] * 54 + [0] * 70 + [1] * 92).numpy()
     counts = pd.crosstab(labels, answers).to_numpy().ravel()
-    ours = pd.Series(base[1]["bootstrap_mcc"](counts)).quantile([0.025, 0.975])
+    ours = pd.Series(helpers.bootstrap_mcc(counts)).quantile([0.025, 0.975])
     theirs = bootstrap(
         (labels, answers),
         matthews_corrcoef,
@@ -338,7 +290,7 @@ def test_metrics_agree_with_the_predictions_and_scikit_learn(base):
         rng=0,
     )
     assert ours.tolist() == pytest.approx(list(theirs.confidence_interval), abs=0.015)
-    assert base[1]["mcc"](0, 162, 0, 354) == 0, "one class only: 0 by convention"
+    assert helpers.mcc(0, 162, 0, 354) == 0, "one class only: 0 by convention"
 
 
 @pytest.mark.parametrize("family", ["distilbert", "roberta", "electra", "mpnet"])
@@ -361,14 +313,10 @@ def test_other_encoders_without_token_types_or_with_another_padding_id(tiny, tmp
         size = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
     tokenizer = helpers.load_tokenizer(helpers.minilm_folder())
     tokenizer.pad_token = "[unused5]"  # id 6
-    config = getattr(transformers, config_class)(
-        vocab_size=30522, pad_token_id=tokenizer.pad_token_id, **size
-    )
+    config = getattr(transformers, config_class)(vocab_size=30522, pad_token_id=tokenizer.pad_token_id, **size)
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path / family)
     tokenizer.save_pretrained(tmp_path / family)
-    folder, variables = series(
-        family, **(tiny | {"MODEL_NAME": str(tmp_path / family), "EPOCHS": 1})
-    )
+    folder, variables = series(family, **(tiny | {"MODEL_NAME": str(tmp_path / family), "EPOCHS": 1}))
     assert helpers.load_tokens(folder)[1]["pad_token_id"] == 6
     assert helpers.read_run(folder)["notebooks"]["03_tokenize"]["model"] == family
 

@@ -65,11 +65,7 @@ def read_grammar(path):
         else:
             phenomena[section][1].append(line)
     for names, entries in words.items():  # "=Mary" stands for all words of the list Mary
-        words[names] = [
-            word
-            for entry in entries
-            for word in (words[entry[1:]] if entry.startswith("=") else [entry])
-        ]
+        words[names] = [word for entry in entries for word in (words[entry[1:]] if entry.startswith("=") else [entry])]
     frames = phenomena.pop("frames")[1]
     del phenomena["words"], phenomena["forms"]
     return words, forms, frames, phenomena
@@ -101,9 +97,7 @@ def fill(template, words, forms, dice):
         if (names, number) not in drawn:
             entry = dice.pick([w for w in words[names] if used.isdisjoint(w.split())])
             used.update(entry.split())
-            drawn[names, number] = dict(
-                zip(names.split(), entry.split() if " " in names else [entry])
-            )
+            drawn[names, number] = dict(zip(names.split(), entry.split() if " " in names else [entry]))
         word = drawn[names, number][name]
         return inflect(word, ending, forms) if ending else word
 
@@ -174,9 +168,7 @@ def make_corpus():
         grammar = read_grammar(HERE / "grammar" / grammar_file)
         rows = []
         for code in grammar[-1]:
-            rows += sentences(
-                grammar, code, *((0, plain) if code == "plain" else (pairs, singles)), taken, dice
-            )
+            rows += sentences(grammar, code, *((0, plain) if code == "plain" else (pairs, singles)), taken, dice)
         corpus[name] = rows
     return corpus
 

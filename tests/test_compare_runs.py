@@ -1,0 +1,358 @@
+"""07_compare_runs on batches that are written here, so that what it should say is known."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom, bootstrap
+from sklearn.metrics import confusion_matrix, matthews_corrcoef
+from test_series import NOTEBOOKS, execute
+
+import helpers
+
+SENTENCES = 200
+LABEL = np.random.default_rng(5).random(SENTENCES) < 0.7
+
+
+@pytest.fixture(autouse=True)
+def batch(tmp_path, monkeypatch):
+    """The folder of an empty batch, below a folder of runs that is this test's own."""
+    monkeypatch.setattr(helpers, "RUNS", tmp_path)
+    monkeypatch.chdir(NOTEBOOKS)
+    (tmp_path / "mine").mkdir()
+    return tmp_path / "mine"
+
+
+def compare(**parameters):
+    return execute("07_compare_runs", **({"BATCH": "mine", "RESAMPLES": 500} | parameters))
+
+
+def answers(wrong, seed, label=LABEL):
+    """Predictions that are wrong for a share `wrong` of the sentences, others for each seed."""
+    return label ^ (np.random.default_rng(seed).random(len(label)) < wrong)
+
+
+def write_run(batch, name, parameters, prediction, label=LABEL, validation=None, longest=None):
+    """A run folder as 02 to 05 and run.py leave it."""
+    (batch / name / "corpus").mkdir(parents=True)
+    metrics = {
+        "run": f"mine/{name}",
+        "model": "tiny",
+        "corpus": "cola",
+        "device": "CPU",
+        "parameters": parameters,
+        "train_seconds": 120.0,
+    }
+    frames = []
+    for split, answer in {
+        "validation": prediction if validation is None else validation,
+        "test": prediction,
+    }.items():
+        frames.append(
+            pd.DataFrame(
+                {
+                    "split": split,
+                    "row": np.arange(len(label)),
+                    "label": label * 1,
+                    "prediction": answer * 1,
+                    "probability": answer * 0.9,
+                }
+            )
+        )
+        score = float(matthews_corrcoef(label, answer))
+        metrics[split] = {
+            "n": len(label),
+            "mcc": score,
+            "mcc_interval": [score - 0.1, score + 0.1],
+            "accuracy": float((label == answer).mean()),
+            "collapsed": len(set(answer)) == 1,
+        }
+    pd.concat(frames).to_csv(batch / name / "predictions.csv", index=False)
+    curve = [0.5 * metrics["validation"]["mcc"], metrics["validation"]["mcc"]]
+    pd.DataFrame({"epoch": [1, 2], "training_loss": 0.5, "validation_mcc": curve, "seconds": 60.0}).to_csv(
+        batch / name / "history.csv", index=False
+    )
+    (batch / name / "corpus" / "test.tsv").write_text("source\t1\t\tA sentence that must not be shown.\n" * len(label))
+    tokens = (
+        {}
+        if longest is None
+        else {
+            "03_tokenize": {
+                "longest": longest,
+                "seconds": 5.0,
+                "finished": "then",
+                "parameters": {},
+            }
+        }
+    )
+    (batch / name / "run.json").write_text(
+        json.dumps({"notebooks": tokens | {"04_train": {"seconds": 130.0, "finished": name, "parameters": parameters}}})
+    )
+    (batch / name / "metrics.json").write_text(json.dumps(metrics))
+    (batch / name / "state.json").write_text(json.dumps({"status": "finished"}))
+
+
+def test_a_known_difference_is_found_and_every_figure_is_right(batch, capsys):
+    predictions = {}
+    for seed, max_len in itertools.product([1, 2, 3, 4, 13], [64, 128]):
+        predictions[seed, max_len] = answers(0.3 if max_len == 64 else 0.1, seed * max_len)
+        write_run(
+            batch,
+            f"SEED={seed},MAX_LEN={max_len}",
+            {"MAX_LEN": max_len, "SEED": seed, "EPOCHS": 4},
+            predictions[seed, max_len],
+            longest=100,
+        )
+    write_run(batch, ".shared/03_tokenize-1a2b", {"MAX_LEN": 64, "SEED": 99}, LABEL)
+    write_run(batch, "SEED=5,MAX_LEN=64", {"MAX_LEN": 64, "SEED": 5}, LABEL)
+    (batch / "SEED=5,MAX_LEN=64/state.json").write_text('{"status": "running"}')
+    (batch / "SEED=6,MAX_LEN=64").mkdir()
+    (batch / "SEED=6,MAX_LEN=64/state.json").write_text('{"status": "failed"}')
+    (batch / "notebooks").mkdir()
+    seen = compare()
+    said = capsys.readouterr().out
+    assert (
+        "10 finished runs, 2 left out" in said
+        and "SEED=5,MAX_LEN=64: running" in said
+        and "SEED=6,MAX_LEN=64: failed" in said
+    )
+    assert seen["varying"] == ["MAX_LEN", "SEED"] and list(seen["runs"]["seed"]) == ["1", "2", "3", "4", "13"] * 2
+    assert "must not be shown" not in said and "made up" not in said
+
+    scores = {key: matthews_corrcoef(LABEL, prediction) for key, prediction in predictions.items()}
+    differences = [scores[seed, 128] - scores[seed, 64] for seed in [1, 2, 3, 4, 13]]
+    mean, low, high = seen["effects"][128]
+    assert mean == pytest.approx(np.mean(differences)) and 0 < low < mean < high
+    assert (
+        f"MAX_LEN, against 64: 128 scores {mean:+.3f} MCC" in said and "5 pairs), so it is better beyond chance" in said
+    )
+    row = seen["table"].loc["MAX_LEN 64"]
+    of_64 = [scores[seed, 64] for seed in [1, 2, 3, 4, 13]]
+    assert (row["mean"], row["median"], row["spread"]) == pytest.approx(
+        (np.mean(of_64), np.median(of_64), np.std(of_64, ddof=1))
+    )
+    assert row["mean_low"] < row["mean"] < row["mean_high"]
+
+    only_64 = ((predictions[13, 64] == LABEL) & (predictions[13, 128] != LABEL)).sum()
+    only_128 = ((predictions[13, 64] != LABEL) & (predictions[13, 128] == LABEL)).sum()
+    last = seen["tests"].iloc[-1]
+    assert last["seed"] == "13" and (last["only reference right"], last["only this right"]) == (
+        only_64,
+        only_128,
+    )
+    assert last["p"] == pytest.approx(2 * binom.cdf(only_64, only_64 + only_128, 0.5), rel=1e-6)
+    assert len(seen["twins"]) == 20
+
+    spread = np.sqrt(np.mean([np.var([scores[seed, m] for seed in [1, 2, 3, 4, 13]], ddof=1) for m in [64, 128]]))
+    assert seen["seed_noise"] == pytest.approx(spread) and seen["freedom"] == 8
+    errors = [
+        bootstrap(
+            (LABEL, p),
+            matthews_corrcoef,
+            paired=True,
+            vectorized=False,
+            n_resamples=300,
+            method="percentile",
+            rng=1,
+        ).standard_error
+        for p in list(predictions.values())[:2]
+    ]
+    ours = [seen["resampled"][f"SEED=1,MAX_LEN={m}"].std() for m in [64, 128]]
+    assert ours == pytest.approx(errors, rel=0.2)
+    assert f"up to {2.306 * np.sqrt(2) * spread:.2f}" in said, "Student's t with 8 degrees of freedom"
+    assert "lie 0.031 apart" in said
+
+    summary = pd.read_csv(batch / "summary.csv", index_col="run")
+    assert len(summary) == 10 and list(summary["EPOCHS"].unique()) == [4]
+    assert summary.loc["SEED=13,MAX_LEN=128", "test_mcc"] == pytest.approx(scores[13, 128], abs=1e-5)
+    assert summary.loc["SEED=13,MAX_LEN=128", "seconds"] == 135
+    assert sum(seen["distinct"].values()) == 10 * 130 + 5, "what the runs share counts once"
+
+
+def test_resampled_sentences_are_the_same_for_all_runs_and_the_sums_are_right(batch):
+    write_run(batch, "a", {"SEED": 1}, answers(0.2, 1))
+    seen = compare()
+    labels, predictions = (
+        LABEL.astype(int),
+        np.stack([answers(0.2, 1), answers(0.2, 1), answers(0.3, 2)], axis=1) * 1,
+    )
+    scores = seen["resampled_mccs"](labels, predictions, samples=2000)
+    assert scores.shape == (2000, 3) and (scores[:, 0] == scores[:, 1]).all()
+    drawn = np.random.default_rng(0).multinomial(SENTENCES, np.full(SENTENCES, 1 / SENTENCES), size=3)
+    by_hand = [[matthews_corrcoef(labels, predictions[:, i], sample_weight=times) for i in range(3)] for times in drawn]
+    assert seen["resampled_mccs"](labels, predictions, samples=3) == pytest.approx(np.array(by_hand))
+
+
+def test_the_best_of_n_is_what_trying_all_draws_gives(batch):
+    write_run(batch, "a", {"SEED": 1}, answers(0.2, 1))
+    best_of = compare()["best_of"]
+    for by in [[0.1, 0.4, 0.3, 0.2], [0.1, 0.4, 0.4, 0.0], [0.0] * 4]:
+        score = [0.5, 0.1, 0.3, 0.7]
+        for n in [1, 2, 3]:
+            picked = []
+            for draw in itertools.product(range(4), repeat=n):
+                top = [i for i in range(4) if by[i] == max(by[j] for j in draw)]
+                picked.append(np.mean([score[i] for i in top]))  # ties: each as likely
+            assert best_of(n, by, score) == pytest.approx(np.mean(picked))
+
+
+def test_one_run(batch, capsys):
+    write_run(batch, "run", {"SEED": 42, "MAX_LEN": 64}, answers(0.2, 1))
+    seen = compare()
+    said = capsys.readouterr().out
+    assert "1 finished runs, 0 left out" in said and "varying: nothing" in said
+    assert "Nothing varies, so there is no setting to compare." in said
+    assert f"to within ±{1.96 * seen['resampled']['run'].std():.2f}" in said and "what the seed adds is unknown" in said
+    assert len(pd.read_csv(batch / "summary.csv")) == 1
+
+
+def test_seeds_alone(batch, capsys):
+    for seed in [1, 2]:
+        write_run(batch, f"SEED={seed}", {"SEED": seed}, answers(0.2, seed))
+    compare()
+    assert "Nothing varies but the seed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "longest, why",
+    [
+        (47, "the longest sentence has 47 tokens"),
+        (100, "MAX_LEN reaches neither the training nor the predictions"),
+        (None, "MAX_LEN reaches neither"),
+    ],
+)
+def test_identical_predictions_are_called_identical_and_explained(batch, capsys, longest, why):
+    for seed, max_len in itertools.product([1, 2, 3], [64, 128]):
+        write_run(
+            batch,
+            f"SEED={seed},MAX_LEN={max_len}",
+            {"MAX_LEN": max_len, "SEED": seed},
+            answers(0.2, seed),
+            longest=longest,
+        )
+    seen = compare()
+    said = capsys.readouterr().out
+    assert "MAX_LEN, against 64: 128 gives identical predictions for every test sentence (3 pairs)." in said
+    assert f"Why identical: {why}" in said
+    assert len(seen["alive"]) == 3 and seen["freedom"] == 2, "the same answers count once"
+
+
+def test_all_collapsed(batch, capsys):
+    for seed, max_len in itertools.product([1, 2], [64, 128]):
+        write_run(
+            batch,
+            f"SEED={seed},MAX_LEN={max_len}",
+            {"MAX_LEN": max_len, "SEED": seed},
+            np.ones(SENTENCES, bool),
+            longest=47,
+        )
+    seen = compare()
+    said = capsys.readouterr().out
+    assert "collapsed runs: 4 of 4" in said and list(seen["table"]["collapsed"]) == [2, 2]
+    assert "identical predictions" in said and "Why identical: every run collapsed" in said
+    assert "All 4 runs collapsed: a single run of this kind says nothing" in said
+
+
+def test_some_collapsed_are_counted_apart(batch, capsys):
+    for seed in [1, 2, 3]:
+        write_run(
+            batch,
+            f"SEED={seed}",
+            {"SEED": seed},
+            np.ones(SENTENCES, bool) if seed == 2 else answers(0.2, seed),
+        )
+    seen = compare()
+    assert "Besides, 1 of 3 runs collapsed" in capsys.readouterr().out
+    assert seen["seed_noise"] == pytest.approx(
+        np.std([matthews_corrcoef(LABEL, answers(0.2, seed)) for seed in [1, 3]], ddof=1)
+    )
+
+
+def test_words_none_and_paths_as_parameters(batch, tmp_path, capsys):
+    models, rates = [str(tmp_path / "models" / "large"), "minilm"], [None, 1e-4, 2e-5]
+    for i, (model, rate) in enumerate(itertools.product(models, rates)):
+        write_run(
+            batch,
+            f"run{i}",
+            {"MODEL_NAME": model, "LEARNING_RATE": rate, "SEED": 1},
+            answers(0.05 if rate == 1e-4 else 0.3, i),
+        )
+    seen = compare(COMPARE="LEARNING_RATE")
+    said = capsys.readouterr().out
+    assert seen["varying"] == ["MODEL_NAME", "LEARNING_RATE"]
+    assert "varying: {'MODEL_NAME': ['large', 'minilm'], 'LEARNING_RATE': [None, 2e-05, 0.0001]}" in said
+    assert seen["reference"] is None and {value: len(found) for value, found in seen["pairs"].items()} == {
+        2e-5: 2,
+        1e-4: 2,
+    }
+    sentence = next(line for line in said.splitlines() if line.startswith("LEARNING_RATE, against None:"))
+    assert (
+        "2e-05 scores" in sentence
+        and "0.0001 scores" in sentence
+        and sentence.count("(2 pairs") + sentence.count("2 pairs)") == 2
+    )
+    assert "0.0001 scores +" in sentence and "better beyond chance" in sentence
+    assert "fewer than five pairs" in said
+    assert str(tmp_path) not in said and str(tmp_path) not in (batch / "summary.csv").read_text()
+    assert "MODEL_NAME, against large: minilm" in (compare(), capsys.readouterr().out)[1], "the first that varies"
+
+
+def test_test_sets_of_different_size_are_not_paired(batch, capsys):
+    for seed, corpus in itertools.product([1, 2], ["cola", "practice"]):
+        label = LABEL if corpus == "cola" else LABEL[:150]
+        write_run(
+            batch,
+            f"SEED={seed},CORPUS={corpus}",
+            {"CORPUS": corpus, "SEED": seed},
+            answers(0.2, seed, label),
+            label,
+        )
+    compare()
+    assert (
+        "CORPUS: no paired test, for its values have different test sets (150 and 200 sentences)"
+        in capsys.readouterr().out
+    )
+
+
+def test_runs_without_twins_or_without_predictions_are_not_paired(batch, capsys):
+    write_run(batch, "a", {"MAX_LEN": 64, "SEED": 1}, answers(0.2, 1))
+    write_run(batch, "b", {"MAX_LEN": 128, "SEED": 2}, answers(0.2, 2))
+    compare()
+    assert "no two finished runs with predictions differ in MAX_LEN alone" in capsys.readouterr().out
+    for run in "ab":
+        (batch / run / "predictions.csv").unlink()
+        (batch / run / "history.csv").unlink()
+    compare()
+    assert "no two finished runs with predictions" in capsys.readouterr().out
+
+
+def test_a_single_pair_says_what_it_cannot_say(batch, capsys):
+    for max_len in [64, 128]:
+        write_run(batch, f"MAX_LEN={max_len}", {"MAX_LEN": max_len, "SEED": 1}, answers(0.2, max_len))
+    compare()
+    said = capsys.readouterr().out
+    assert "1 pair)" in said and "A single pair cannot say" in said
+
+
+def test_errors_say_what_to_do(batch):
+    with pytest.raises(helpers.SeriesError, match="no batch 'night'.*python run.py -p SEED 1 2 3 --batch night"):
+        compare(BATCH="night")
+    with pytest.raises(helpers.SeriesError, match="'mine' holds no finished run"):
+        compare()
+    write_run(batch, "a", {"SEED": 1}, answers(0.2, 1))
+    with pytest.raises(helpers.SeriesError, match="'MAX_LEN', which does not vary"):
+        compare(COMPARE="MAX_LEN")
+    with pytest.raises(helpers.SeriesError, match="RESAMPLES is 5"):
+        compare(RESAMPLES=5)
+
+
+def test_without_a_batch_one_is_made_up_and_leaves_nothing(tmp_path, capsys):
+    seen = execute("07_compare_runs", RESAMPLES=500)
+    said = capsys.readouterr().out
+    assert "this one is made up: a simulation" in said and "cannot be told from chance" in said
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"] and not seen["folder"].exists()
+    frame = seen["answers"]["SEED=1,MAX_LEN=64"]
+    counts = confusion_matrix(frame["label"], frame["prediction"]).ravel()
+    assert seen["runs"].loc["SEED=1,MAX_LEN=64", "test"] == pytest.approx(float(helpers.mcc(*counts)))
