@@ -114,7 +114,7 @@ def test_a_known_difference_is_found_and_every_figure_is_right(batch, capsys):
     seen = compare()
     said = capsys.readouterr().out
     assert (
-        "10 finished runs, 2 left out" in said
+        "finished runs: 10, left out: 2" in said
         and "SEED=5,MAX_LEN=64: running" in said
         and "SEED=6,MAX_LEN=64: failed" in said
     )
@@ -202,7 +202,7 @@ def test_one_run(batch, capsys):
     write_run(batch, "run", {"SEED": 42, "MAX_LEN": 64}, answers(0.2, 1))
     seen = compare()
     said = capsys.readouterr().out
-    assert "1 finished runs, 0 left out" in said and "varying: nothing" in said
+    assert "finished runs: 1, left out: 0" in said and "varying: nothing" in said
     assert "Nothing varies, so there is no setting to compare." in said
     assert f"to within ±{1.96 * seen['resampled']['run'].std():.2f}" in said and "what the seed adds is unknown" in said
     assert len(pd.read_csv(batch / "summary.csv")) == 1
