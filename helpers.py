@@ -663,7 +663,8 @@ def mcc(tn, fp, fn, tp):
 
     0 where a class is never predicted or never occurs, as in scikit-learn (Matthews 1975).
     """
-    below = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn), dtype=float)
+    tn, fp, fn, tp = (np.asarray(count, dtype=float) for count in (tn, fp, fn, tp))
+    below = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     return np.divide(tp * tn - fp * fn, below, out=np.zeros_like(below), where=below > 0)
 
 

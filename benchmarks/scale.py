@@ -77,7 +77,11 @@ def measure(size):
     row = {"sentences": size}
     with tempfile.TemporaryDirectory() as temporary:
         write_corpus(Path(temporary) / "corpus", size)
-        environment = os.environ | {"BERT_RUNS": f"{temporary}/runs", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "yes"}
+        environment = os.environ | {
+            "BERT_RUNS": f"{temporary}/runs",
+            "HF_HUB_OFFLINE": "1",
+            "ACCELERATE_USE_CPU": "yes",
+        }
         for notebook, parameters in [
             ("02_load_cola", {"CORPUS": f"{temporary}/corpus"}),
             ("03_tokenize", {"MODEL_NAME": "minilm", "VALIDATION_FRACTION": 200 / size}),

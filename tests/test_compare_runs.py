@@ -107,6 +107,9 @@ def test_a_known_difference_is_found_and_every_figure_is_right(batch, capsys):
         )
     write_run(batch, ".shared/03_tokenize-1a2b", {"MAX_LEN": 64, "SEED": 99}, LABEL)
     write_run(batch, "SEED=5,MAX_LEN=64", {"MAX_LEN": 64, "SEED": 5}, LABEL)
+    write_run(
+        batch, ".SEED=9,MAX_LEN=64.123", {"MAX_LEN": 64, "SEED": 9}, LABEL
+    )  # half written, by a process that died
     (batch / "SEED=5,MAX_LEN=64/state.json").write_text('{"status": "running"}')
     (batch / "SEED=6,MAX_LEN=64").mkdir()
     (batch / "SEED=6,MAX_LEN=64/state.json").write_text('{"status": "failed"}')
@@ -183,6 +186,12 @@ def test_resampled_sentences_are_the_same_for_all_runs_and_the_sums_are_right(ba
     drawn = np.random.default_rng(0).multinomial(SENTENCES, np.full(SENTENCES, 1 / SENTENCES), size=3)
     by_hand = [[matthews_corrcoef(labels, predictions[:, i], sample_weight=times) for i in range(3)] for times in drawn]
     assert seen["resampled_mccs"](labels, predictions, samples=3) == pytest.approx(np.array(by_hand))
+
+    of_runs = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    low, high = seen["interval_of_mean"](np.tile(of_runs, (20000, 1)))
+    assert (low + high) / 2 == pytest.approx(0.35, abs=0.01)
+    expected = 2 * 1.96 * of_runs.std(ddof=1) / np.sqrt(6)  # 9 % more than if as many runs were drawn as there are
+    assert high - low == pytest.approx(expected, rel=0.05)
 
 
 def test_the_best_of_n_is_what_trying_all_draws_gives(batch):

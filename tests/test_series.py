@@ -7,6 +7,7 @@ a kernel's start takes longer than all of their work.
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -319,6 +320,44 @@ def test_other_encoders_without_token_types_or_with_another_padding_id(tiny, tmp
     folder, variables = series(family, **(tiny | {"MODEL_NAME": str(tmp_path / family), "EPOCHS": 1}))
     assert helpers.load_tokens(folder)[1]["pad_token_id"] == 6
     assert helpers.read_run(folder)["notebooks"]["03_tokenize"]["model"] == family
+
+
+WORKER = """
+import sys
+sys.path[:0] = [{tests!r}, {root!r}]
+from test_series import execute
+variables = execute("04_train", **{parameters!r})
+import torch
+weights = torch.cat([p.detach().flatten() for p in variables["network"].parameters()])
+torch.save(weights, f"{out}/rank{{variables['accelerator'].process_index}}.pt")
+"""
+
+
+def test_two_processes_train_the_same_model_as_one(tiny, base, tmp_path, monkeypatch):
+    """torchrun, gloo, no dropout: losses within 1e-4 of one process, and equal weights on both ranks."""
+    config = json.loads(Path(tiny["MODEL_NAME"], "config.json").read_text())
+    without_dropout = Path(shutil.copytree(tiny["MODEL_NAME"], tmp_path / "model"))
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (without_dropout / "config.json").write_text(json.dumps(config))
+    one, _ = series("one", until="04_train", **(tiny | {"MODEL_NAME": str(without_dropout)}))
+    two, _ = series("two", until="03_tokenize", **(tiny | {"MODEL_NAME": str(without_dropout)}))
+    training = {"RUN": "two"} | {k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]}
+    here = Path(__file__).parent
+    worker = WORKER.format(tests=str(here), root=str(here.parent), parameters=training, out=tmp_path)
+    (tmp_path / "worker.py").write_text(worker)
+    call = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(tmp_path / "worker.py"),
+    ]
+    environment = os.environ | {"BERT_RUNS": str(helpers.RUNS), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "yes"}
+    done = subprocess.run(call, env=environment, cwd=NOTEBOOKS, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert history(two).to_numpy() == pytest.approx(history(one).to_numpy(), abs=1e-4)
+    assert torch.equal(torch.load(tmp_path / "rank0.pt"), torch.load(tmp_path / "rank1.pt"))
 
 
 def test_run_py_executes_the_series_and_reports(tiny, tmp_path):

@@ -1,0 +1,67 @@
+"""The benchmarks run and write their results: the smallest settings, on a copy, so that real results stay."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import helpers
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The parts of the project that a benchmark reads, with a small random model as its minilm."""
+    from transformers import BertConfig, BertModel
+
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(Path(helpers.ROOT, "helpers.py"), root)
+    for folder in ["benchmarks", "notebooks", "data/practice"]:
+        shutil.copytree(Path(helpers.ROOT, folder), root / folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=30522, **sizes)).save_pretrained(root / "tiny")
+    helpers.load_tokenizer(helpers.minilm_folder()).save_pretrained(root / "tiny")
+    with open(root / "helpers.py", "a", encoding="utf-8") as file:
+        file.write(f"\n\ndef minilm_folder():\n    return {str(root / 'tiny')!r}\n")
+    return root
+
+
+def run(root, *arguments):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "yes", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_train_speed(copy, tmp_path):
+    for name in helpers.COLA_FILES.values():
+        lines = Path(helpers.ROOT, "data/practice/raw", name).read_text(encoding="utf-8").splitlines(keepends=True)
+        path = tmp_path / "corpus" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(lines[:: len(lines) // 150 or 1]), encoding="utf-8")
+    corpus, small = str(tmp_path / "corpus"), ["--rounds", "2", "--steps", "2"]
+    run(copy, "benchmarks/train_speed.py", "--model", "tiny", "--corpus", corpus, *small)
+    results = copy / "results" / "speed"
+    table = pd.read_csv(results / "tiny.csv", index_col="round")
+    assert table.shape == (2, 5) and (table > 0).all(axis=None)
+    text = (results / "tiny.md").read_text(encoding="utf-8")
+    assert all(f"| {loop} |" in text for loop in table.columns)
+    assert str(torch.__version__) in text and "threads: 1" in text
+    assert str(tmp_path) not in text and str(copy) not in text, "no path of a machine in a result"
+    assert (results / "tiny.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scale(copy):
+    run(copy, "benchmarks/scale.py", "--sizes", "300")
+    table = pd.read_csv(copy / "results" / "scale" / "scale.csv")
+    assert table["sentences"].tolist() == [300] and (table.drop(columns="token file MiB") > 0).all(axis=None)
+    assert "| 300 |" in (copy / "results" / "scale" / "README.md").read_text(encoding="utf-8")
