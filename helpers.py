@@ -23,9 +23,10 @@ import time
 import zipfile
 from pathlib import Path
 
-# Threads of libgomp spin while they wait for each other; where another program needs the core, that
-# makes a step several times as slow. Must be set before torch is imported; other systems ignore it.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# Threads of libgomp spin while they wait for each other, by default so long that a step takes several times
+# as long where another program needs the core. With 10,000 turns a quiet machine loses nothing (0.15 s a step
+# of minilm on 2 cores), a busy one little (0.44 s). To be set before torch is imported; other systems ignore it.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -415,27 +416,20 @@ def find_model(model_name):
 
     `model_name`: "auto", "minilm", a local folder, or a name on the Hugging Face hub.
     """
-    if model_name == "auto":
-        if pick_device().type == "cuda":
-            return (
-                "bert-base-uncased",
-                "bert-base-uncased",
-                "There is a CUDA GPU: bert-base-uncased, as in the original.",
-            )
-        return (
-            "minilm",
-            minilm_folder(),
-            "No CUDA GPU: minilm, a 6-layer BERT that a CPU trains in minutes.",
-        )
     if model_name == "minilm":
         return "minilm", minilm_folder(), "minilm was asked for."
+    if model_name == "auto":
+        why = "No CUDA GPU: minilm, a 6-layer BERT that a CPU trains in minutes."
+        if pick_device().type == "cuda":
+            try:
+                name = "bert-base-uncased"
+                return name, hub_model(name), f"There is a CUDA GPU: {name}, as in the original."
+            except SeriesError:
+                why = "There is a CUDA GPU, but bert-base-uncased cannot be had without a network: minilm."
+        return "minilm", minilm_folder(), why
     for folder in (Path(model_name).expanduser(), ROOT / model_name):
         if (folder / "config.json").is_file():
-            return (
-                folder.name,
-                str(folder.resolve()),
-                f"The local folder {folder.name} was asked for.",
-            )
+            return folder.name, str(folder.resolve()), f"The local folder {folder.name} was asked for."
         if folder.is_dir():
             raise SeriesError(
                 f"MODEL_NAME is the folder {model_name!r}, which has no config.json: expected what save_pretrained writes."
@@ -444,29 +438,31 @@ def find_model(model_name):
         raise SeriesError(
             f"MODEL_NAME is {model_name!r}: there is no such folder, and a hub name has at most one slash."
         )
-    _require_hub_model(model_name)
-    return model_name, model_name, f"{model_name} was asked for, from the Hugging Face hub."
+    return model_name, hub_model(model_name), f"{model_name} was asked for, from the Hugging Face hub."
 
 
-def _require_hub_model(model_name):
-    """One short question to the cache and the hub, so that a wrong name or no network is said at once."""
+def hub_model(name):
+    """What from_pretrained takes for a model of the hub: the folder in the local cache, else the name (03_tokenize).
+
+    Asks the hub one short question, so that a wrong name or no network is said at once and not after many retries.
+    """
     from huggingface_hub import file_exists, try_to_load_from_cache
 
-    if isinstance(try_to_load_from_cache(model_name, "config.json"), str):
-        return
-    choices = ["auto", "minilm"]
-    meant = difflib.get_close_matches(model_name, choices)
-    hint = f"Did you mean {meant[0]!r}? " if meant else ""
+    files = ("config.json", "model.safetensors", "tokenizer_config.json")
+    cached = [try_to_load_from_cache(name, file) for file in files]
+    if all(isinstance(path, str) for path in cached):
+        return str(Path(cached[0]).parent)
     try:
         if OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE is set")
-        if file_exists(model_name, "config.json"):
-            return
+        if file_exists(name, "config.json"):
+            return name
         reason = "the hub has no such model"
     except Exception as error:  # whatever the network did: the reader needs the way out, not its name
         reason = f"the hub cannot be reached ({type(error).__name__}) and the model is not in the local cache"
+    hint = "Did you mean 'minilm'? " if difflib.get_close_matches(name, ["minilm"]) else ""
     raise SeriesError(
-        f"MODEL_NAME is {model_name!r}: {reason}. {hint}Without the hub: MODEL_NAME = 'minilm', or a local folder."
+        f"MODEL_NAME is {name!r}: {reason}. {hint}Without the hub: MODEL_NAME = 'minilm', or a local folder."
     )
 
 

@@ -361,6 +361,7 @@ def instruction_sets():
 def draw(path, name, summary, finding):
     """Horizontal bars on a logarithmic axis, 04 in colour."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     fig, ax = plt.subplots(figsize=(9, 3.6))
     colours = ["#33658a" if loop == "04" else "#f6ae2d" if "bound" in loop else "#a9b8c4" for loop in summary.index]
@@ -372,8 +373,11 @@ def draw(path, name, summary, finding):
     low, high = summary["median"].min(), summary["median"].max()
     ax.set_xlim(low / 2, high * (high / low) ** 0.35 * 2)
     ax.set_xlabel(f"seconds for a step of {BATCH_SIZE} sentences, {name} (logarithmic)")
-    ax.set_title(finding, loc="left", fontsize=11)
+    ax.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.spines[["top", "right"]].set_visible(False)
+    fig.suptitle(finding, x=0.01, ha="left", fontsize=11)
     fig.tight_layout()
     fig.savefig(path, dpi=120)
 
@@ -402,7 +406,7 @@ def report(frame, precisions, name, about):
         f"fast as the HF Trainer at its defaults and {middle['HF Trainer, best flags']:.3g} times as fast as at its best "
         f"flags. It takes {1 / middle['arithmetic bound']:.3g} times the arithmetic bound.",
         "",
-        "| loop | what it is | seconds a step | times 04 |",
+        "| loop | what it is | seconds a step | in times of 04 |",
         "|:--|:--|--:|--:|",
     ]
     for loop, what in LOOPS.items():
@@ -410,7 +414,7 @@ def report(frame, precisions, name, about):
         lines.append("| " + " | ".join(row) + " |")
     lines += [
         "",
-        f"Medians (min–max) over {len(frame)} rounds in which the loops took turns; ratios are taken within a round. A step "
+        f"Medians (min–max) over {len(frame)} round{'s' * (len(frame) > 1)} in which the loops took turns; ratios are taken within a round. A step "
         f"is {BATCH_SIZE} sentences; loops whose batches differ in length are timed on a systematic sample of an epoch's "
         "batches. The bound counts every layer for every real token; 04 leaves out the last layer's feed-forward block but "
         "for [CLS]. All loops run with the thread settings of helpers.py.",

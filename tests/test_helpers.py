@@ -371,7 +371,19 @@ def test_auto_is_minilm_without_cuda_and_bert_with_it(monkeypatch):
     monkeypatch.setattr(helpers, "pick_device", lambda: torch.device("cpu"))
     assert helpers.find_model("auto")[0] == "minilm"
     monkeypatch.setattr(helpers, "pick_device", lambda: torch.device("cuda"))
+    name, model, why = helpers.find_model("auto")
+    assert name == "minilm" and "without a network" in why
+    monkeypatch.setattr(helpers, "hub_model", lambda name: name)
     assert helpers.find_model("auto")[:2] == ("bert-base-uncased", "bert-base-uncased")
+
+
+def test_a_cached_hub_model_is_loaded_from_its_folder_without_the_network(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: str(tmp_path / file))
+    monkeypatch.setattr(huggingface_hub, "file_exists", lambda *_: pytest.fail("asked the network"))
+    monkeypatch.setattr(helpers, "OFFLINE", False)
+    assert helpers.find_model("someone/model")[:2] == ("someone/model", str(tmp_path))
 
 
 def test_wrong_bundled_weights_are_refused(tmp_path, monkeypatch):
