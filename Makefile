@@ -7,7 +7,7 @@ BIN := .venv/bin
 # what makes a test or a committed output the same everywhere: CPU, no network, no run folder of yours
 ALONE := env HF_HUB_OFFLINE=1 ACCELERATE_USE_CPU=yes CUDA_VISIBLE_DEVICES=
 
-.PHONY: run test unit notebooks sweep lab refresh
+.PHONY: run test nbval sweep lab refresh $(wildcard tests/test_*.py)
 .DEFAULT_GOAL := run
 
 .venv/installed: requirements.txt constraints.txt
@@ -22,15 +22,17 @@ run: .venv/installed
 sweep: .venv/installed
 	@$(BIN)/python run.py -p SEED 1 2 3 -p MAX_LEN 32 64 $(PARAMS)
 
-# two processes of one thread each: faster than one after the other with two
+# Two processes of one thread each, the longest parts first: faster than one after the other with two threads.
+LONGEST := tests/test_series.py tests/test_run.py
+TESTS := $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/test_*.py))
 test: .venv/installed
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 --output-sync=target unit notebooks
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 --output-sync=target nbval $(TESTS)
 
-unit: .venv/installed
-	$(ALONE) $(BIN)/python -m pytest -q tests
-
-notebooks: .venv/installed
+nbval: .venv/installed
 	$(ALONE) $(BIN)/python -m pytest -q -x --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+$(TESTS): .venv/installed
+	$(ALONE) $(BIN)/python -m pytest -q $@
 
 lab: .venv/installed
 	$(BIN)/jupyter lab notebooks
