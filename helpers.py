@@ -138,12 +138,17 @@ def replacing(path):
     try:
         yield new
         if path.is_dir():
-            shutil.rmtree(path)
+            remove(path)
         os.replace(new, path)
     finally:
-        if new.is_dir():
-            shutil.rmtree(new)
-        new.unlink(missing_ok=True)
+        remove(new)
+
+
+def remove(path):
+    """Remove a file or a folder, if it is there (02_load_cola)."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def write_json(path, content):
@@ -174,6 +179,10 @@ def read_run(folder):
         return json.loads((Path(folder) / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {"run": Path(folder).name, "notebooks": {}}
+    except ValueError as error:
+        raise SeriesError(
+            f"run.json of the run {Path(folder).name!r} is damaged ({error}): delete that run folder."
+        ) from None
 
 
 @contextlib.contextmanager
@@ -188,6 +197,8 @@ def finishing(folder, notebook, parameters):
     stale = SERIES[SERIES.index(notebook) :] if notebook != "01_setup" else [notebook]
     content["notebooks"] = {name: record for name, record in content["notebooks"].items() if name not in stale}
     write_json(folder / "run.json", content)
+    for leftover in [path for path in folder.glob(".*") if path.suffix[1:].isdigit()]:
+        remove(leftover)  # what `replacing` had begun in a process that was killed
     record = {"parameters": parameters}
     yield record
     record["seconds"] = round(time.time() - _imported, 1)
@@ -199,9 +210,9 @@ def finishing(folder, notebook, parameters):
 
 def source(function):
     """Show a helper's source in a notebook: one copy of the code, in sight where it is taught (03_tokenize)."""
-    from IPython.display import Code
+    from IPython.display import Markdown
 
-    return Code(inspect.getsource(function), language="python")
+    return Markdown(f"```python\n{inspect.getsource(function)}```")
 
 
 def roadmap(step):

@@ -119,7 +119,11 @@ def main():
     table.to_csv(folder / "scale.csv", index=False)
     cells = [list(map(str, table.columns)), ["--:"] * len(table.columns)]
     cells += [[f"{value:,}" for value in row.values()] for row in rows]
-    about = {"command": ".venv/bin/python benchmarks/scale.py", "device": helpers.device_name(helpers.pick_device())}
+    about = {
+        "command": "`.venv/bin/python benchmarks/scale.py`",
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+        "device": helpers.device_name(helpers.pick_device()),
+    }
     about |= helpers.versions()
     lines = ["# Growth with the corpus", "", f"04: the first {STEPS} steps of 32 sentences, `minilm`.", ""]
     lines += ["| " + " | ".join(row) + " |" for row in cells]

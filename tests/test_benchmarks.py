@@ -55,7 +55,7 @@ def test_train_speed(copy, tmp_path):
     assert table.shape == (2, 5) and (table > 0).all(axis=None)
     text = (results / "tiny.md").read_text(encoding="utf-8")
     assert all(f"| {loop} |" in text for loop in table.columns)
-    assert str(torch.__version__) in text and "threads: 1" in text
+    assert torch.__version__.split("+")[0] in text and "threads: 1" in text
     assert str(tmp_path) not in text and str(copy) not in text, "no path of a machine in a result"
     assert (results / "tiny.png").read_bytes().startswith(b"\x89PNG")
 
