@@ -370,11 +370,14 @@ def load_tokens(folder):
     [sentences + 1]; "labels" int64, "split" int8 (index into SPLITS) and "row" int32 [sentences].
     about: {"model", "max_len", "pad_token_id"}.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(folder / "tokens.safetensors", framework="pt") as file:
-        tokens = {name: file.get_tensor(name) for name in file.keys()}
-        about = json.loads(file.metadata()["about"])
+    try:
+        with safe_open(folder / "tokens.safetensors", framework="pt") as file:
+            tokens = {name: file.get_tensor(name) for name in file.keys()}
+            about = json.loads(file.metadata()["about"])
+    except (SafetensorError, FileNotFoundError) as error:
+        raise SeriesError(f"tokens.safetensors of this run cannot be read ({error}): run 03_tokenize again.") from None
     return tokens, about
 
 

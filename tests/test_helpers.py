@@ -355,6 +355,14 @@ def test_batches_hold_every_sentence_once_and_little_padding(tokens):
     assert not all(torch.equal(a, b) for a, b in zip(first, batches(2)) if len(a) == len(b))
 
 
+@pytest.mark.parametrize("content", [b"not these", None])
+def test_a_damaged_or_missing_token_file_says_what_to_run(tmp_path, content):
+    if content:
+        (tmp_path / "tokens.safetensors").write_bytes(content)
+    with raises("tokens.safetensors", "run 03_tokenize again"):
+        helpers.load_tokens(tmp_path)
+
+
 def test_a_wordpiece_tokenizer_goes_round(tokenizer):
     text = "the linguist applauded an ungrammatical sentence."
     assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
