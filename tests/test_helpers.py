@@ -15,6 +15,8 @@ import pytest
 import torch
 
 import helpers
+import savings
+import sources
 
 
 @contextlib.contextmanager
@@ -100,7 +102,7 @@ def test_own_corpus_from_a_folder_or_a_zip(tmp_path):
     make_corpus(tmp_path / "mine" / "raw")
     zip_corpus(tmp_path / "mine.zip")
     for own in [tmp_path / "mine", tmp_path / "mine.zip"]:
-        name, files, why = helpers.find_corpus(str(own))
+        name, files, why = sources.find_corpus(str(own))
         assert name == "mine" and own.name in why
         for path in files.values():
             assert helpers.read_sentences(path)["sentence"].tolist() == ["Birds sing."]
@@ -108,24 +110,24 @@ def test_own_corpus_from_a_folder_or_a_zip(tmp_path):
 
 def test_bad_corpus_names_and_folders(tmp_path):
     with raises("'colla'", "'auto', 'cola', 'practice'"):
-        helpers.find_corpus("colla")
+        sources.find_corpus("colla")
     make_corpus(tmp_path / "half")
     (tmp_path / "half" / "in_domain_dev.tsv").unlink()
     with raises("half has no in_domain_dev.tsv", "expected"):
-        helpers.find_corpus(str(tmp_path / "half"))
+        sources.find_corpus(str(tmp_path / "half"))
     (tmp_path / "text.txt").write_text("hello")
     with raises("text.txt is neither a folder nor a zip"):
-        helpers.find_corpus(str(tmp_path / "text.txt"))
+        sources.find_corpus(str(tmp_path / "text.txt"))
 
 
 def test_practice_is_never_replaced_and_auto_falls_back_to_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(helpers, "OFFLINE", True)
-    monkeypatch.setattr(helpers, "DATA", tmp_path)
-    assert helpers.find_corpus("practice")[0] == "practice"
-    name, _, why = helpers.find_corpus("auto")
+    monkeypatch.setattr(sources, "OFFLINE", True)
+    monkeypatch.setattr(sources, "DATA", tmp_path)
+    assert sources.find_corpus("practice")[0] == "practice"
+    name, _, why = sources.find_corpus("auto")
     assert name == "practice" and "CoLA" in why
     with raises("no network was tried", "Put cola_public_1.1.zip", "CORPUS = 'practice'"):
-        helpers.find_corpus("cola")
+        sources.find_corpus("cola")
 
 
 @pytest.fixture
@@ -164,8 +166,8 @@ def served_zip(server, monkeypatch):
     """The server with a corpus whose SHA-256 helpers expects; the network is on."""
     address, folder, asked = server
     zip_corpus(folder / "cola.zip")
-    monkeypatch.setattr(helpers, "COLA_SHA256", helpers.sha256(folder / "cola.zip"))
-    monkeypatch.setattr(helpers, "OFFLINE", False)
+    monkeypatch.setattr(sources, "COLA_SHA256", helpers.sha256(folder / "cola.zip"))
+    monkeypatch.setattr(sources, "OFFLINE", False)
     (folder / "login.html").write_text("<html>Welcome to the hotel</html>")
     return address, folder, asked
 
@@ -173,31 +175,31 @@ def served_zip(server, monkeypatch):
 def test_download_then_no_network(served_zip, tmp_path):
     address, _, asked = served_zip
     data = tmp_path / "data"
-    path = helpers.fetch_cola([f"{address}/cola.zip"], data)
-    assert helpers.sha256(path) == helpers.COLA_SHA256 and asked == ["/cola.zip"]
-    assert helpers.fetch_cola([f"{address}/cola.zip"], data) == path
+    path = sources.fetch_cola([f"{address}/cola.zip"], data)
+    assert helpers.sha256(path) == sources.COLA_SHA256 and asked == ["/cola.zip"]
+    assert sources.fetch_cola([f"{address}/cola.zip"], data) == path
     assert asked == ["/cola.zip"], "a zip with the right hash is used as it is"
 
 
 @pytest.mark.parametrize("first", ["missing.zip", "login.html", "cut.zip"])
 def test_a_bad_first_address_leads_to_the_mirror(served_zip, tmp_path, first):
     address, _, asked = served_zip
-    path = helpers.fetch_cola([f"{address}/{first}", f"{address}/cola.zip"], tmp_path / "data")
-    assert helpers.sha256(path) == helpers.COLA_SHA256 and asked[-1] == "/cola.zip"
+    path = sources.fetch_cola([f"{address}/{first}", f"{address}/cola.zip"], tmp_path / "data")
+    assert helpers.sha256(path) == sources.COLA_SHA256 and asked[-1] == "/cola.zip"
 
 
 def test_wrong_bytes_everywhere_leave_nothing_behind(served_zip, tmp_path):
     address, _, _ = served_zip
     data = tmp_path / "data"
     with raises("login.html: SHA-256", "was expected", "missing.zip: ", "404", "Put cola_public_1.1.zip"):
-        helpers.fetch_cola([f"{address}/login.html", f"{address}/missing.zip"], data)
+        sources.fetch_cola([f"{address}/login.html", f"{address}/missing.zip"], data)
     assert not data.exists() or not list(data.iterdir())
 
 
 def test_a_silent_server_is_given_up(served_zip, tmp_path):
     address, _, _ = served_zip
     with raises("slow.zip: no answer within 1 s"):
-        helpers.fetch_cola([f"{address}/slow.zip"], tmp_path / "data", seconds=1)
+        sources.fetch_cola([f"{address}/slow.zip"], tmp_path / "data", seconds=1)
 
 
 def test_an_interrupted_download_leaves_nothing_and_the_next_call_works(served_zip, tmp_path, monkeypatch):
@@ -206,9 +208,9 @@ def test_an_interrupted_download_leaves_nothing_and_the_next_call_works(served_z
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            helpers.fetch_cola([f"{address}/cola.zip"], data)
+            sources.fetch_cola([f"{address}/cola.zip"], data)
     assert not list(data.iterdir())
-    assert helpers.fetch_cola([f"{address}/cola.zip"], data).exists()
+    assert sources.fetch_cola([f"{address}/cola.zip"], data).exists()
 
 
 def test_other_bytes_in_data_are_replaced_by_the_right_ones(served_zip, tmp_path):
@@ -216,8 +218,8 @@ def test_other_bytes_in_data_are_replaced_by_the_right_ones(served_zip, tmp_path
     data = tmp_path / "data"
     data.mkdir()
     (data / "cola_public_1.1.zip").write_bytes(b"half a zip")
-    path = helpers.fetch_cola([f"{address}/cola.zip"], data)
-    assert helpers.sha256(path) == helpers.COLA_SHA256
+    path = sources.fetch_cola([f"{address}/cola.zip"], data)
+    assert helpers.sha256(path) == sources.COLA_SHA256
 
 
 # ---------------------------------------------------------------- run folders
@@ -299,7 +301,7 @@ def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return helpers.load_tokenizer(helpers.minilm_folder())
+    return helpers.load_tokenizer(sources.minilm_folder())
 
 
 @pytest.fixture(scope="module")
@@ -375,25 +377,25 @@ def test_a_wordpiece_tokenizer_goes_round(tokenizer):
 
 
 def test_bad_model_names_are_said_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(helpers, "OFFLINE", True)
+    monkeypatch.setattr(sources, "OFFLINE", True)
     with raises("'minilmm'", "Did you mean 'minilm'?"):
-        helpers.find_model("minilmm")
+        sources.find_model("minilmm")
     with raises("bert-large-uncased", "not in the local cache", "MODEL_NAME = 'minilm'"):
-        helpers.find_model("bert-large-uncased")
+        sources.find_model("bert-large-uncased")
     with raises("no such folder"):
-        helpers.find_model("./nowhere/at/all")
+        sources.find_model("./nowhere/at/all")
     with raises("no config.json"):
-        helpers.find_model(str(tmp_path))
+        sources.find_model(str(tmp_path))
 
 
 def test_auto_is_minilm_without_cuda_and_bert_with_it(monkeypatch):
-    monkeypatch.setattr(helpers, "pick_device", lambda: torch.device("cpu"))
-    assert helpers.find_model("auto")[0] == "minilm"
-    monkeypatch.setattr(helpers, "pick_device", lambda: torch.device("cuda"))
-    name, model, why = helpers.find_model("auto")
+    monkeypatch.setattr(sources, "pick_device", lambda: torch.device("cpu"))
+    assert sources.find_model("auto")[0] == "minilm"
+    monkeypatch.setattr(sources, "pick_device", lambda: torch.device("cuda"))
+    name, model, why = sources.find_model("auto")
     assert name == "minilm" and "without a network" in why
-    monkeypatch.setattr(helpers, "hub_model", lambda name: name)
-    assert helpers.find_model("auto")[:2] == ("bert-base-uncased", "bert-base-uncased")
+    monkeypatch.setattr(sources, "hub_model", lambda name: name)
+    assert sources.find_model("auto")[:2] == ("bert-base-uncased", "bert-base-uncased")
 
 
 def test_a_cached_hub_model_is_loaded_from_its_folder_without_the_network(tmp_path, monkeypatch):
@@ -401,8 +403,8 @@ def test_a_cached_hub_model_is_loaded_from_its_folder_without_the_network(tmp_pa
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: str(tmp_path / file))
     monkeypatch.setattr(huggingface_hub, "file_exists", lambda *_: pytest.fail("asked the network"))
-    monkeypatch.setattr(helpers, "OFFLINE", False)
-    assert helpers.find_model("someone/model")[:2] == ("someone/model", str(tmp_path))
+    monkeypatch.setattr(sources, "OFFLINE", False)
+    assert sources.find_model("someone/model")[:2] == ("someone/model", str(tmp_path))
 
 
 def test_wrong_bundled_weights_are_refused(tmp_path, monkeypatch):
@@ -410,9 +412,9 @@ def test_wrong_bundled_weights_are_refused(tmp_path, monkeypatch):
     (tmp_path / "other_package" / "__init__.py").touch()
     (tmp_path / "other_package" / "model" / "model.safetensors").write_bytes(b"not these")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(helpers, "MINILM_PACKAGE", "other_package")
+    monkeypatch.setattr(sources, "MINILM_PACKAGE", "other_package")
     with raises("SHA-256 " + hashlib.sha256(b"not these").hexdigest()[:12], "--force-reinstall"):
-        helpers.minilm_folder.__wrapped__()
+        sources.minilm_folder.__wrapped__()
 
 
 def test_a_folder_whose_tokenizer_is_missing_is_refused(tmp_path):
@@ -427,7 +429,7 @@ def test_a_folder_whose_tokenizer_is_missing_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return helpers.load_model(helpers.minilm_folder(), num_labels=2)
+    return helpers.load_model(sources.minilm_folder(), num_labels=2)
 
 
 def test_predictions_come_in_the_order_asked_whatever_the_batches(model, tokens):
@@ -512,12 +514,12 @@ def test_the_savings_give_the_same_training_as_the_plain_loop(tokens, family):
     """Largest difference of 20 losses 1e-5, of any weight after them 1e-4, in fp32 without dropout."""
     pad = 1 if family in {"MPNet", "Roberta"} else 0
     plain, ours = tiny_model(family, pad), tiny_model(family, pad)
-    restore = helpers.shrink_embeddings(ours, torch.cat([tokens["ids"], torch.tensor([pad])]))
+    restore = savings.shrink_embeddings(ours, torch.cat([tokens["ids"], torch.tensor([pad])]))
     batch = helpers.make_batch(tokens, torch.arange(8), pad)
     del batch["labels"]
-    hook = helpers.only_cls(ours, batch)
+    hook = savings.only_cls(ours, batch)
     assert (hook is not None) == (family != "Albert"), "ALBERT is built otherwise and must be left alone"
-    helpers.quicken_dropout(ours)
+    savings.quicken_dropout(ours)
     assert len(ours.get_input_embeddings().weight) < 20
     expected, losses = train_20_steps(plain, tokens, pad), train_20_steps(ours, tokens, pad)
     assert losses == pytest.approx(expected, abs=1e-5) and losses[-1] < losses[0]
@@ -536,13 +538,13 @@ def test_the_savings_give_the_same_training_as_the_plain_loop(tokens, family):
 
 def test_an_id_that_is_not_in_the_corpus_is_an_error_and_not_another_word(tokens):
     model = tiny_model("Bert")
-    helpers.shrink_embeddings(model, torch.tensor([0, 101, 102]))
+    savings.shrink_embeddings(model, torch.tensor([0, 101, 102]))
     with pytest.raises(IndexError):
         model(input_ids=torch.tensor([[101, 5000, 102]]))
 
 
 def test_quick_dropout_drops_what_it_should_and_follows_the_seed():
-    drop, x = helpers.QuickDropout(0.1), torch.ones(1001, 999, requires_grad=True)
+    drop, x = savings.QuickDropout(0.1), torch.ones(1001, 999, requires_grad=True)
     torch.manual_seed(1)
     y = drop(x)
     kept = y != 0
@@ -566,5 +568,5 @@ def test_a_shared_embedding_is_left_alone():
     model = tiny_model("Bert")
     model.decoder = torch.nn.Linear(32, 30522, bias=False)
     model.decoder.weight = model.get_input_embeddings().weight
-    assert helpers.shrink_embeddings(model, torch.tensor([0, 101])) is None
+    assert savings.shrink_embeddings(model, torch.tensor([0, 101])) is None
     assert len(model.get_input_embeddings().weight) == 30522

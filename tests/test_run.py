@@ -475,7 +475,6 @@ def test_index_by_index_at_once_the_shared_work_is_done_once(toy):
 
 @pytest.mark.slow
 def test_a_dask_cluster_loses_a_worker_and_no_run(small):
-    pytest.importorskip("distributed", reason="the Dask backend needs dask[distributed]")
     daemons = []
     try:
         scheduler_file = small.parent / "scheduler.json"

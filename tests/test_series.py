@@ -20,6 +20,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 import helpers
+import sources
 
 matplotlib.use("agg")
 NOTEBOOKS = Path(helpers.ROOT, "notebooks")
@@ -76,7 +77,7 @@ def tiny(tmp_path_factory):
         "intermediate_size": 64,
     }
     BertModel(BertConfig(vocab_size=30522, **size)).save_pretrained(folder / "model")
-    helpers.load_tokenizer(helpers.minilm_folder()).save_pretrained(folder / "model")
+    helpers.load_tokenizer(sources.minilm_folder()).save_pretrained(folder / "model")
     return {
         "CORPUS": str(folder / "corpus"),
         "MODEL_NAME": str(folder / "model"),
@@ -133,6 +134,7 @@ TRAINING = {"history", "predictions"}
         ({"LEARNING_RATE": 2e-3}, TRAINING),
         ({"WEIGHT_DECAY": 0.5}, TRAINING),
         ({"WARMUP_FRACTION": 0.5}, TRAINING),
+        ({"PADDING": "max_length"}, TRAINING),  # by other draws of dropout: see the next test
         ({"PRECISION": "bf16"}, TRAINING),
         ({"BOOTSTRAP_SAMPLES": 137}, set()),
         ({"SEED": 42}, set()),  # the default: the same seed gives the same run
@@ -178,6 +180,24 @@ def test_parameters_reach_their_place(tiny, tmp_path):
     assert helpers.load_tokenizer(str(tmp_path / "drive" / "mine")).vocab_size == 30522
 
 
+def test_padding_alone_changes_no_result(tiny, tmp_path):
+    """Padded to the batch or to MAX_LEN, 04 learns the same as long as dropout draws nothing."""
+    model = shutil.copytree(tiny["MODEL_NAME"], tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (model / "config.json").write_text(json.dumps(config))
+    changes = {"MODEL_NAME": str(model), "MAX_LEN": 40, "LEARNING_RATE": 1e-3}
+    histories = []
+    for padding, length in [("longest", None), ("max_length", 40)]:
+        folder, variables = series("padding", until="04_train", **(tiny | changes), PADDING=padding)
+        assert variables["padded_to"] == length
+        if length:
+            assert variables["batch"]["input_ids"].shape[1] == length
+        histories.append(history(folder))
+    assert len(set(histories[0]["training_loss"])) > 1
+    pd.testing.assert_frame_equal(*histories, atol=1e-4, rtol=0)
+
+
 def test_defaults_follow_the_model():
     """LEARNING_RATE None: 1e-4 for a small model, 2e-5 at base size; read from 04's own expression."""
     text = "\n".join(c.source for c in nbformat.read(NOTEBOOKS / "04_train.ipynb", as_version=4).cells)
@@ -200,6 +220,7 @@ def test_defaults_follow_the_model():
         ("04_train", {"BATCH_SIZE": 0}, "BATCH_SIZE is 0"),
         ("04_train", {"LEARNING_RATE": -1.0}, "LEARNING_RATE is -1.0"),
         ("04_train", {"WARMUP_FRACTION": 1.0}, "WARMUP_FRACTION is 1.0"),
+        ("04_train", {"PADDING": "longer"}, "PADDING is 'longer': expected longest or max_length"),
         ("04_train", {"PRECISION": "fp64"}, "auto, fp32, bf16 or fp16"),
         ("04_train", {"LEARNING_RATE": 1e30}, "Try a lower LEARNING_RATE"),
         ("05_evaluate", {"BOOTSTRAP_SAMPLES": 1}, "expected 100 or more"),
@@ -208,7 +229,7 @@ def test_defaults_follow_the_model():
     ids=lambda value: "-".join(f"{k}={Path(str(v)).name}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
 def test_a_bad_value_is_said_and_nothing_is_lost(tiny, notebook, bad, words, monkeypatch):
-    monkeypatch.setattr(helpers, "OFFLINE", True)
+    monkeypatch.setattr(sources, "OFFLINE", True)
     if not (helpers.RUNS / "bad" / "metrics.json").exists():
         series("bad", **tiny)
     before = helpers.read_run(helpers.RUNS / "bad")
@@ -312,7 +333,7 @@ def test_other_encoders_without_token_types_or_with_another_padding_id(tiny, tmp
     }
     if family == "distilbert":
         size = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
-    tokenizer = helpers.load_tokenizer(helpers.minilm_folder())
+    tokenizer = helpers.load_tokenizer(sources.minilm_folder())
     tokenizer.pad_token = "[unused5]"  # id 6
     config = getattr(transformers, config_class)(vocab_size=30522, pad_token_id=tokenizer.pad_token_id, **size)
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path / family)
