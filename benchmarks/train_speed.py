@@ -106,8 +106,16 @@ def split_at_loop(source):
     return None
 
 
-def notebook_04(clock, tokens, about, rows, steps, **_):
-    """04's own cells up to the loop over the steps, then that loop, each round with other batches of its epoch."""
+def notebook_04(clock, tokens, about, rows, steps, without=(), **_):
+    """04's own cells up to the loop over the steps, then that loop, each round with other batches of its epoch.
+
+    `without` names functions of savings.py that do nothing in it.
+    """
+    import savings
+
+    for name in without:
+        getattr(savings, name)  # an error, should it no longer be called that
+        setattr(savings, name, lambda *_: None)
     variables = {}
     for source, _tags in notebook_cells("04_train"):
         if parts := split_at_loop(source):
@@ -287,17 +295,24 @@ def serve(pipe, name, options):
 
 
 class Loop:
-    """A loop in its process. Forked from one that has imported everything: five starts cost one."""
+    """A loop in its process. Forked from one that has imported everything: five starts cost one.
+
+    With `spins`, the OpenMP library's turns of waiting, the process starts afresh: the library reads them once.
+    """
 
     context = multiprocessing.get_context(
         "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     )
 
-    def __init__(self, name, **options):
+    def __init__(self, name, spins=None, **options):
         self.name, self.steps = name, options.get("steps", 1)
-        self.pipe, theirs = self.context.Pipe()
-        self.process = self.context.Process(target=serve, args=(theirs, name, options), daemon=True)
+        context = self.context if spins is None else multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, name, options), daemon=True)
+        usual = os.environ.get("GOMP_SPINCOUNT")
+        os.environ |= {} if spins is None else {"GOMP_SPINCOUNT": str(spins)}
         self.process.start()
+        os.environ |= {} if usual is None else {"GOMP_SPINCOUNT": usual}
         theirs.close()
 
     def round(self):
@@ -427,54 +442,86 @@ def report(frame, precisions, name, about):
     print("\n".join(lines))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser):
     parser.add_argument("--model", default="minilm", help="minilm, a folder, or a name on the hub")
     parser.add_argument("--corpus", default="cola", help="cola, practice, or a folder or zip with CoLA's three files")
     parser.add_argument("--rounds", type=int, help="default: 16, from 512 dimensions on 6")
     parser.add_argument("--steps", type=int, help="default: 8, from 512 dimensions on 4; padded loops a quarter")
-    options = parser.parse_args()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
+@contextlib.contextmanager
+def prepared(options):
+    """The corpus in tokens, in a temporary run folder. Yields `about` of the token file; fills rounds and steps."""
     with tempfile.TemporaryDirectory() as temporary:
         os.environ |= {"BERT_RUNS": temporary, "MPLBACKEND": "agg"}  # before helpers and matplotlib are imported
         sys.path.insert(0, str(ROOT))
         Loop.context.set_forkserver_preload(IMPORTED_ONCE)
         import helpers  # sets how threads wait, for the processes too
 
-        loops = [Loop("prepare", corpus=options.corpus, model=options.model)]
+        prepare = Loop("prepare", corpus=options.corpus, model=options.model)
         try:
-            import pandas as pd
-            import torch
             from transformers import AutoConfig
 
-            loops.pop().answer()
-            about = helpers.load_tokens(Path(temporary, "default"))[1]
-            small = AutoConfig.from_pretrained(about["model"]).hidden_size < 512
-            rounds = options.rounds or (16 if small else 6)
-            steps = options.steps or (8 if small else 4)
-            device = helpers.pick_device()
-            loops = start_loops(rounds, steps, device)
-            seconds = []
-            for number in range(rounds):
-                turn = loops if number % 2 else loops[::-1]
-                seconds.append({loop.name: loop.round() for loop in turn})
-                print(f"round {number + 1}:", {n: round(s, 3) for n, s in seconds[-1].items()}, flush=True)
+            prepare.answer()
+        finally:
+            prepare.end()
+        about = helpers.load_tokens(Path(temporary, "default"))[1]
+        small = AutoConfig.from_pretrained(about["model"]).hidden_size < 512
+        options.rounds = options.rounds or (16 if small else 6)
+        options.steps = options.steps or (8 if small else 4)
+        yield about
+
+
+def facts(script, options, name, load):
+    """What stands below a table: command, device, threads, versions."""
+    import torch
+
+    import helpers
+
+    asked = "" if name == "minilm" else f" --model {name}"
+    asked += "" if options.corpus == "cola" else f" --corpus {Path(options.corpus).name}"
+    return {
+        "command": f"`.venv/bin/python benchmarks/{script}{asked} --rounds {options.rounds} --steps {options.steps}`",
+        "device": helpers.device_name(helpers.pick_device()),
+        "instruction sets": instruction_sets(),
+        "threads": torch.get_num_threads(),
+        "processes that wanted a core before the start (load average)": f"{load:.1f}",
+        "date": datetime.date.today().isoformat(),
+    } | helpers.versions()
+
+
+def load_average():
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
+def take_turns(loops, rounds, label=""):
+    """Seconds a step, a row a round and a column a loop."""
+    import pandas as pd
+
+    seconds = []
+    for number in range(rounds):
+        turn = loops if number % 2 else loops[::-1]
+        seconds.append({loop.name: loop.round() for loop in turn})
+        print(f"{label}round {number + 1}:", {n: round(s, 3) for n, s in seconds[-1].items()}, flush=True)
+    return pd.DataFrame(seconds, index=range(1, rounds + 1))[[loop.name for loop in loops]]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    options, load = parser.parse_args(), load_average()
+    with prepared(options) as about:
+        import helpers
+
+        loops = start_loops(options.rounds, options.steps, helpers.pick_device())
+        try:
+            frame = take_turns(loops, options.rounds)
         finally:
             for loop in loops:
                 loop.end()
         name = about["name"].split("/")[-1]
-        asked = "" if name == "minilm" else f" --model {name}"
-        asked += "" if options.corpus == "cola" else f" --corpus {Path(options.corpus).name}"
-        facts = {
-            "command": f"`.venv/bin/python benchmarks/train_speed.py{asked} --rounds {rounds} --steps {steps}`",
-            "device": helpers.device_name(device),
-            "instruction sets": instruction_sets(),
-            "threads": torch.get_num_threads(),
-            "processes that wanted a core before the start (load average)": f"{load:.1f}",
-            "date": datetime.date.today().isoformat(),
-        }
-        frame = pd.DataFrame(seconds, index=range(1, rounds + 1))[list(LOOPS)]
-        report(frame, {loop.name: loop.precision for loop in loops}, name, facts | helpers.versions())
+        precisions = {loop.name: loop.precision for loop in loops}
+        report(frame, precisions, name, facts("train_speed.py", options, name, load))
 
 
 if __name__ == "__main__":

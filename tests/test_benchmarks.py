@@ -67,3 +67,14 @@ def test_scale(copy):
     table = pd.read_csv(copy / "results" / "scale" / "scale.csv")
     assert table["sentences"].tolist() == [300] and (table.drop(columns="token file MiB") > 0).all(axis=None)
     assert "| 300 |" in (copy / "results" / "scale" / "README.md").read_text(encoding="utf-8")
+
+
+def test_single_savings(copy, tmp_path):
+    """Each loop lacks what its name says, and the table says how much slower that is."""
+    small = ["--rounds", "1", "--steps", "2", "--corpus", "practice"]
+    out = run(copy, "benchmarks/single_savings.py", "--model", "tiny", *small)
+    table = pd.read_csv(copy / "results" / "speed" / "tiny-savings.csv", index_col="round")
+    assert table.shape == (1, 8) and (table > 0).all(axis=None)
+    text = (copy / "results" / "speed" / "tiny-savings.md").read_text(encoding="utf-8")
+    assert text.strip() in out and all(f"| {loop} |" in text for loop in table.columns)
+    assert "with a busy neighbour" in out
