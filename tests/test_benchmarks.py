@@ -78,3 +78,28 @@ def test_single_savings(copy, tmp_path):
     text = (copy / "results" / "speed" / "tiny-savings.md").read_text(encoding="utf-8")
     assert text.strip() in out and all(f"| {loop} |" in text for loop in table.columns)
     assert "with a busy neighbour" in out
+
+
+def test_plain_loop(copy, monkeypatch):
+    """Two runs of a batch are repeated without the savings, once, and compared with their pairs."""
+    two_runs = """
+import sys; sys.path[:0] = ["benchmarks", "."]
+from train_speed import execute
+for seed in ["1", "2"]:
+    run = {"RUN": f"pairs/SEED={seed}"}
+    execute("02_load_cola", CORPUS="practice", **run)
+    execute("03_tokenize", MODEL_NAME="tiny", MAX_LEN=8, VALIDATION_FRACTION=0.9, **run)
+    execute("04_train", SEED=int(seed), EPOCHS=1, LEARNING_RATE=1e-2, **run)
+    execute("05_evaluate", BOOTSTRAP_SAMPLES=100, **run)
+"""
+    monkeypatch.setenv("BERT_RUNS", str(copy / "runs"))
+    run(copy, "-c", two_runs)
+    twice = "import sys, plain_loop; sys.argv[1:] = ['pairs', '--jobs', '1']; plain_loop.main(); print('AGAIN'); plain_loop.main()"
+    out, again = run(copy, "-c", f"import sys; sys.path.insert(0, 'benchmarks'); {twice}").split("AGAIN")
+    assert "pairs-plain/SEED=1" in out and "pairs-plain/SEED=2" in out
+    table = pd.read_csv(copy / "results" / "speed" / "tiny-plain.csv", index_col="run")
+    assert table.shape == (2, 6) and "2 pairs of runs" in out
+    histories = [pd.read_csv(copy / "runs" / batch / "SEED=1" / "history.csv") for batch in ["pairs", "pairs-plain"]]
+    assert histories[0]["training_loss"][0] != histories[1]["training_loss"][0], "other draws of dropout"
+    assert abs(histories[0]["training_loss"] - histories[1]["training_loss"])[0] < 0.1
+    assert "2 pairs of runs" in again and "SEED=1:" not in again, "nothing is repeated"
