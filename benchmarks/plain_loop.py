@@ -1,9 +1,9 @@
 """Does 04 without its savings learn as well? Repeats the runs of a batch that way, and compares them in pairs.
 
   run.py -p CORPUS cola -p MODEL_NAME minilm -p SEED 1 2 3 4 5 --batch cola
-  .venv/bin/python benchmarks/plain_loop.py cola [--jobs 2]
+  .venv/bin/python benchmarks/plain_loop.py cola [--jobs 2] [--runs 5]
 
-Every run of runs/<batch>/ is copied to runs/<batch>-plain/ and its 04 and 05 are executed again, with the functions of
+Every run of runs/<batch>/, or the first few, is copied to runs/<batch>-plain/ and its 04 and 05 are executed again, with the functions of
 savings.py doing nothing: the same tokens, seed, first weights and batches, torch's own dropout. Runs that are there are
 not repeated. Writes results/speed/<model>-plain.csv and .md.
 """
@@ -49,7 +49,7 @@ def score(folder):
     }
 
 
-def compare(pairs, batch, jobs):
+def compare(pairs, options):
     import pandas as pd
     from scipy import stats
 
@@ -78,7 +78,7 @@ def compare(pairs, batch, jobs):
         "last layer whole and uses torch's dropout, which draws other random numbers. Interval and p: paired t-test over "
         f"the pairs. Each run: [{about['name']}-plain.csv]({about['name']}-plain.csv).",
         "",
-        f"* command: `.venv/bin/python benchmarks/plain_loop.py {batch} --jobs {jobs}`",
+        f"* command: `.venv/bin/python benchmarks/plain_loop.py {options.batch} --jobs {options.jobs} --runs {len(frame)}`",
         f"* device: {helpers.device_name(helpers.pick_device())}, {instruction_sets()}",
         f"* date: {datetime.date.today().isoformat()}",
         *(f"* {name}: {version}" for name, version in helpers.versions().items()),
@@ -94,12 +94,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("batch", help="name of a finished batch below runs/")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at once (default: one a core)")
+    parser.add_argument("--runs", type=int, help="how many, from the first on (default: all)")
     options = parser.parse_args()
     os.environ |= {"MPLBACKEND": "agg", "OMP_NUM_THREADS": str(max(1, os.cpu_count() // options.jobs))}
     sys.path.insert(0, str(ROOT))
     import helpers
 
-    runs = sorted(path.parent for path in (helpers.RUNS / options.batch).glob("[!.]*/metrics.json"))
+    runs = sorted(path.parent for path in (helpers.RUNS / options.batch).glob("[!.]*/metrics.json"))[: options.runs]
     if len(runs) < 2:
         sys.exit(f"{options.batch} has {len(runs)} finished runs below runs/: expected at least 2; see --help.")
     pairs = [(f"{options.batch}/{run.name}", f"{options.batch}-plain/{run.name}") for run in runs]
@@ -109,7 +110,7 @@ def main():
         missing = [pair for pair in pairs if not (helpers.RUNS / pair[1] / "metrics.json").exists()]
         for done in concurrent.futures.as_completed([pool.submit(train_plainly, *pair) for pair in missing]):
             print(f"{done.result()}: {score(helpers.RUNS / done.result())}", flush=True)
-    compare(pairs, options.batch, options.jobs)
+    compare(pairs, options)
 
 
 if __name__ == "__main__":
