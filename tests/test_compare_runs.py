@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, bootstrap
+from scipy.stats import binom, bootstrap, ttest_1samp
 from sklearn.metrics import confusion_matrix, matthews_corrcoef
 from test_series import NOTEBOOKS, execute
 
+import batches
 import helpers
 
 SENTENCES = 200
@@ -46,10 +47,7 @@ def write_run(batch, name, parameters, prediction, label=LABEL, validation=None,
         "train_seconds": 120.0,
     }
     frames = []
-    for split, answer in {
-        "validation": prediction if validation is None else validation,
-        "test": prediction,
-    }.items():
+    for split, answer in {"validation": prediction if validation is None else validation, "test": prediction}.items():
         frames.append(
             pd.DataFrame(
                 {
@@ -78,14 +76,7 @@ def write_run(batch, name, parameters, prediction, label=LABEL, validation=None,
     tokens = (
         {}
         if longest is None
-        else {
-            "03_tokenize": {
-                "longest": longest,
-                "seconds": 5.0,
-                "finished": "then",
-                "parameters": {},
-            }
-        }
+        else {"03_tokenize": {"longest": longest, "seconds": 5.0, "finished": "then", "parameters": {}}}
     )
     (batch / name / "run.json").write_text(
         json.dumps({"notebooks": tokens | {"04_train": {"seconds": 130.0, "finished": name, "parameters": parameters}}})
@@ -128,9 +119,11 @@ def test_a_known_difference_is_found_and_every_figure_is_right(batch, capsys):
     differences = [scores[seed, 128] - scores[seed, 64] for seed in [1, 2, 3, 4, 13]]
     mean, low, high = seen["effects"][128]
     assert mean == pytest.approx(np.mean(differences)) and 0 < low < mean < high
-    assert (
-        f"MAX_LEN, against 64: 128 scores {mean:+.3f} MCC" in said and "5 pairs), so it is better beyond chance" in said
-    )
+    assert f"MAX_LEN, against 64: 128 scores {mean:+.3f} MCC" in said
+    assert "5 pairs): it differs beyond chance from 64" in said
+    student = ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert tuple(seen["on_these"][128]) == pytest.approx((student.low, student.high))
+    assert f"on these sentences {student.low:+.3f} to {student.high:+.3f}" in said
     row = seen["table"].loc["MAX_LEN 64"]
     of_64 = [scores[seed, 64] for seed in [1, 2, 3, 4, 13]]
     assert (row["mean"], row["median"], row["spread"]) == pytest.approx(
@@ -141,10 +134,7 @@ def test_a_known_difference_is_found_and_every_figure_is_right(batch, capsys):
     only_64 = ((predictions[13, 64] == LABEL) & (predictions[13, 128] != LABEL)).sum()
     only_128 = ((predictions[13, 64] != LABEL) & (predictions[13, 128] == LABEL)).sum()
     last = seen["tests"].iloc[-1]
-    assert last["seed"] == "13" and (last["only reference right"], last["only this right"]) == (
-        only_64,
-        only_128,
-    )
+    assert last["seed"] == "13" and (last["only reference right"], last["only this right"]) == (only_64, only_128)
     assert last["p"] == pytest.approx(2 * binom.cdf(only_64, only_64 + only_128, 0.5), rel=1e-6)
     assert len(seen["twins"]) == 20
 
@@ -152,19 +142,19 @@ def test_a_known_difference_is_found_and_every_figure_is_right(batch, capsys):
     assert seen["seed_noise"] == pytest.approx(spread) and seen["freedom"] == 8
     errors = [
         bootstrap(
-            (LABEL, p),
-            matthews_corrcoef,
-            paired=True,
-            vectorized=False,
-            n_resamples=300,
-            method="percentile",
-            rng=1,
+            (LABEL, p), matthews_corrcoef, paired=True, vectorized=False, n_resamples=300, method="percentile", rng=1
         ).standard_error
         for p in list(predictions.values())[:2]
     ]
     ours = [seen["resampled"][f"SEED=1,MAX_LEN={m}"].std() for m in [64, 128]]
     assert ours == pytest.approx(errors, rel=0.2)
-    assert f"up to {2.306 * np.sqrt(2) * spread:.2f}" in said, "Student's t with 8 degrees of freedom"
+    factor = 2.306004  # Student's t with 8 degrees of freedom
+    of_mean = np.hypot(factor * spread, 1.96 * seen["sentence_noise"])
+    assert seen["reach"] == pytest.approx(np.sqrt(2) * of_mean, rel=1e-4), "two runs: both were drawn"
+    assert f"differ by less than {np.sqrt(2) * of_mean:.3f} in 95 % of cases" in said
+    assert f"by the seed alone, differ by less than {factor * np.sqrt(2) * spread:.3f}" in said
+    middle = np.median(list(scores.values()))
+    assert f"of this kind is {middle - of_mean:.2f} to {middle + of_mean:.2f} (95 %)" in said
     assert "lie 0.031 apart" in said
 
     summary = pd.read_csv(batch / "summary.csv", index_col="run")
@@ -177,10 +167,7 @@ def test_a_known_difference_is_found_and_every_figure_is_right(batch, capsys):
 def test_resampled_sentences_are_the_same_for_all_runs_and_the_sums_are_right(batch):
     write_run(batch, "a", {"SEED": 1}, answers(0.2, 1))
     seen = compare()
-    labels, predictions = (
-        LABEL.astype(int),
-        np.stack([answers(0.2, 1), answers(0.2, 1), answers(0.3, 2)], axis=1) * 1,
-    )
+    labels, predictions = (LABEL.astype(int), np.stack([answers(0.2, 1), answers(0.2, 1), answers(0.3, 2)], axis=1) * 1)
     scores = seen["resampled_mccs"](labels, predictions, samples=2000)
     assert scores.shape == (2000, 3) and (scores[:, 0] == scores[:, 1]).all()
     drawn = np.random.default_rng(0).multinomial(SENTENCES, np.full(SENTENCES, 1 / SENTENCES), size=3)
@@ -266,12 +253,7 @@ def test_all_collapsed(batch, capsys):
 
 def test_some_collapsed_are_counted_apart(batch, capsys):
     for seed in [1, 2, 3]:
-        write_run(
-            batch,
-            f"SEED={seed}",
-            {"SEED": seed},
-            np.ones(SENTENCES, bool) if seed == 2 else answers(0.2, seed),
-        )
+        write_run(batch, f"SEED={seed}", {"SEED": seed}, np.ones(SENTENCES, bool) if seed == 2 else answers(0.2, seed))
     seen = compare()
     assert "Besides, 1 of 3 runs collapsed" in capsys.readouterr().out
     assert seen["seed_noise"] == pytest.approx(
@@ -297,12 +279,9 @@ def test_words_none_and_paths_as_parameters(batch, tmp_path, capsys):
         1e-4: 2,
     }
     sentence = next(line for line in said.splitlines() if line.startswith("LEARNING_RATE, against None:"))
-    assert (
-        "2e-05 scores" in sentence
-        and "0.0001 scores" in sentence
-        and sentence.count("(2 pairs") + sentence.count("2 pairs)") == 2
-    )
-    assert "0.0001 scores +" in sentence and "better beyond chance" in sentence
+    assert "2e-05 scores" in sentence and "0.0001 scores +" in sentence
+    assert sentence.count("2 pairs)") == 2
+    assert "it has too few or too unlike pairs to be told from None" in sentence, "two pairs, however large the effect"
     assert "fewer than five pairs" in said
     assert str(tmp_path) not in said and str(tmp_path) not in (batch / "summary.csv").read_text()
     assert "MODEL_NAME, against large: minilm" in (compare(), capsys.readouterr().out)[1], "the first that varies"
@@ -312,17 +291,11 @@ def test_test_sets_of_different_size_are_not_paired(batch, capsys):
     for seed, corpus in itertools.product([1, 2], ["cola", "practice"]):
         label = LABEL if corpus == "cola" else LABEL[:150]
         write_run(
-            batch,
-            f"SEED={seed},CORPUS={corpus}",
-            {"CORPUS": corpus, "SEED": seed},
-            answers(0.2, seed, label),
-            label,
+            batch, f"SEED={seed},CORPUS={corpus}", {"CORPUS": corpus, "SEED": seed}, answers(0.2, seed, label), label
         )
     compare()
-    assert (
-        "CORPUS: no paired test, for its values have different test sets (150 and 200 sentences)"
-        in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "CORPUS: no paired test, because its values have different test sets (200 and 150 sentences)" in said
 
 
 def test_runs_without_twins_or_without_predictions_are_not_paired(batch, capsys):
@@ -360,8 +333,106 @@ def test_errors_say_what_to_do(batch):
 def test_without_a_batch_one_is_made_up_and_leaves_nothing(tmp_path, capsys):
     seen = execute("07_compare_runs", RESAMPLES=500)
     said = capsys.readouterr().out
-    assert "this one is made up: a simulation" in said and "cannot be told from chance" in said
+    assert "this one is made up: a simulation" in said and "it cannot be told from longest" in said
+    assert seen["compared"] == "PADDING" and len(seen["pairs"]["max_length"]) == 5
     assert list(tmp_path.iterdir()) == [tmp_path / "mine"] and not seen["folder"].exists()
-    frame = seen["answers"]["SEED=1,MAX_LEN=64"]
+    frame = seen["answers"]["SEED=1,PADDING=longest"]
     counts = confusion_matrix(frame["label"], frame["prediction"]).ravel()
-    assert seen["runs"].loc["SEED=1,MAX_LEN=64", "test"] == pytest.approx(float(helpers.mcc(*counts)))
+    assert seen["runs"].loc["SEED=1,PADDING=longest", "test"] == pytest.approx(float(helpers.mcc(*counts)))
+
+
+@pytest.mark.parametrize(
+    "varying, compared",
+    [
+        (["EPOCHS", "MAX_LEN", "PADDING", "SEED"], "PADDING"),
+        (["EPOCHS", "MAX_LEN", "SEED"], "MAX_LEN"),
+        (["EPOCHS", "BATCH_SIZE", "SEED"], "EPOCHS"),
+        (["SEED"], None),
+    ],
+)
+def test_what_is_compared_unless_you_say(batch, varying, compared):
+    two = {"EPOCHS": [2, 4], "BATCH_SIZE": [8, 16], "MAX_LEN": [64, 128]}
+    two |= {"PADDING": ["longest", "max_length"], "SEED": [1, 2]}
+    for i, combination in enumerate(itertools.product(*(two[name] for name in varying))):
+        write_run(batch, f"run{i}", dict(zip(varying, combination)), answers(0.2, i))
+    seen = compare()
+    assert seen["compared"] == compared
+    assert [len(found) for found in seen["pairs"].values()] == ([2 ** (len(varying) - 1)] if compared else [])
+    if "MAX_LEN" in varying:
+        assert compare(COMPARE="EPOCHS")["compared"] == "EPOCHS"
+
+
+def test_runs_older_than_padding_padded_to_the_longest(batch, capsys):
+    for seed in [1, 2]:
+        write_run(batch, f"old{seed}", {"SEED": seed}, answers(0.2, seed))
+        write_run(batch, f"new{seed}", {"SEED": seed + 2, "PADDING": "longest"}, answers(0.2, seed + 2))
+        write_run(batch, f"wide{seed}", {"SEED": seed, "PADDING": "max_length"}, answers(0.2, seed + 4))
+    seen = compare()
+    assert seen["levels"]["PADDING"] == ["longest", "max_length"] and list(seen["groups"]) == [
+        "PADDING longest",
+        "PADDING max_length",
+    ]
+    assert seen["pairs"] == {"max_length": [("old1", "wide1"), ("old2", "wide2")]}
+
+
+def test_a_parameter_that_some_runs_did_not_record(batch, capsys):
+    for seed in [1, 2]:
+        write_run(batch, f"a{seed}", {"MAX_LEN": 64, "SEED": seed}, answers(0.2, seed), longest=40)
+        write_run(batch, f"b{seed}", {"SEED": seed}, answers(0.2, seed), longest=40)
+    assert compare()["levels"]["MAX_LEN"] == [64, "not recorded"]
+    assert "not recorded gives identical predictions" in capsys.readouterr().out
+
+
+def test_padded_to_max_len_identical_runs_are_not_laid_to_their_length(batch, capsys):
+    for seed, max_len in itertools.product([1, 2], [64, 128]):
+        parameters = {"MAX_LEN": max_len, "SEED": seed, "PADDING": "max_length"}
+        write_run(batch, f"{seed},{max_len}", parameters, answers(0.2, seed), longest=47)
+    compare()
+    said = capsys.readouterr().out
+    assert "MAX_LEN reaches neither" in said and "longest sentence has" not in said
+
+
+def test_runs_of_one_seed_without_predictions_say_nothing(batch, capsys):
+    write_run(batch, "a", {"SEED": 1}, answers(0.2, 1))
+    (batch / "a" / "predictions.csv").unlink()
+    compare()
+    assert "nan" not in capsys.readouterr().out
+
+
+def test_folders_and_lists_as_values_stay_apart():
+    given = [{"MODEL_NAME": "/a/one/bert", "L": [1]}, {"MODEL_NAME": "/a/two/bert/", "L": [2]}]
+    given += [{"MODEL_NAME": "/a/two/bert", "L": [1]}, {"MODEL_NAME": "bert", "L": [1]}]
+    shown = batches.parameters({i: {"parameters": own} for i, own in enumerate(given)})
+    assert [own["MODEL_NAME"] for own in shown.values()] == ["one/bert", "two/bert", "two/bert", "bert"]
+    assert batches.levels(shown)["L"] == ["[1]", "[2]"]
+
+
+def test_the_intervals_hold_what_they_should_as_often_as_they_say(batch):
+    write_run(batch, "a", {"SEED": 1}, answers(0.2, 1))
+    seen = compare()
+    drawn = np.random.default_rng(0).normal(0.1, 0.03, size=(4000, 5))
+    ends = np.array([seen["t_interval"](own) for own in drawn])
+    assert np.mean((ends[:, 0] < 0.1) & (0.1 < ends[:, 1])) == pytest.approx(0.95, abs=0.015)
+    assert np.isnan(seen["t_interval"]([0.1])).all(), "a single pair"
+    assert seen["t_interval"]([0.1, 0.1, 0.1]) == pytest.approx([0.1, 0.1])
+
+    low, high = seen["spread_factors"](5)
+    assert (low, high) == pytest.approx((0.599, 2.874), abs=0.001)
+    spreads = drawn.std(axis=1, ddof=1)
+    assert np.mean((spreads * low < 0.03) & (0.03 < spreads * high)) == pytest.approx(0.95, abs=0.015)
+
+
+def test_when_a_difference_is_called_real(batch, capsys):
+    for seed, max_len in itertools.product([1, 2], [64, 128]):
+        write_run(batch, f"{seed},{max_len}", {"MAX_LEN": max_len, "SEED": seed}, answers(0.2, seed + max_len))
+    seen = compare()
+    found = {}
+    for wide, here in itertools.product([(0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1)], repeat=2):
+        seen["effects"][128], seen["on_these"][128] = (0.0, *wide), here
+        found.setdefault(seen["finding"](128).split(" from")[0], []).append(
+            (wide[0] * wide[1] > 0, here[0] * here[1] > 0)
+        )
+    assert found.pop("differs beyond chance") == [(True, True)] * 4
+    assert found.pop("differs on these sentences, perhaps not on others,") == [(False, True)] * 2
+    assert found.pop("has too few or too unlike pairs to be told") == [(True, False)] * 2
+    assert found == {"cannot be told": [(False, False)]}
