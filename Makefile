@@ -20,7 +20,7 @@ run: .venv/installed
 	@$(BIN)/python run.py $(PARAMS)
 
 sweep: .venv/installed
-	@$(BIN)/python run.py -p SEED 1 2 3 -p MAX_LEN 32 64 $(PARAMS)
+	@$(BIN)/python run.py -p SEED 1 2 3 -p MAX_LEN 12 64 $(PARAMS)
 
 # Two processes of one thread each, the longest parts first: faster than one after the other with two threads.
 LONGEST := tests/test_series.py tests/test_run.py

@@ -9,184 +9,56 @@
 A batch that was stopped, however, goes on when the same command is called again.
 """
 
-# This file knows no machine learning. It knows notebooks/NN_*.ipynb and their `parameters` cells, run folders,
-# and JSON files of which it prints a few fields. Every notebook is executed by papermill in a process of its own
-# (`notebook_process`) that ends, with its kernel, when the process that started it ends, whatever ends that.
+# This file knows no machine learning. It knows run folders, notebooks/NN_*.ipynb and their parameters (runner/parameters.py),
+# and JSON files of which it prints a few fields. Every notebook is executed by runner/kernel.py in a process of its own, which
+# ends, with its kernel, when the process that started it ends, whatever ends that.
 
 import argparse
-import ast
 import concurrent.futures
+import configparser
 import contextlib
-import difflib
 import functools
 import hashlib
 import itertools
 import json
 import logging
-import math
 import os
-import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 import time
+import traceback
 import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 sys.modules.setdefault("rfc3987_syntax", None)  # else jsonschema compiles a grammar of web addresses for 2 seconds
 
 import joblib
 import nbformat
-import papermill
 import psutil
-import yaml
 from filelock import FileLock, Timeout
-from nbclient.exceptions import DeadKernelError
 from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
-from traitlets.config import Config
+
+from runner.parameters import Refused, check_place, given, parameters_help, read_grid, read_notebooks, typed
 
 ROOT = Path(__file__).resolve().parent
 NOTEBOOKS = ROOT / "notebooks"
 RUNS = Path(os.environ.get("BERT_RUNS", ROOT / "runs")).resolve()
-TRAINING = "04_train"  # what --processes executes under torchrun
+TRAINING = "04_train"  # what --processes executes under torchrun, and what leaves a checkpoint
 EVALUATION = "05_evaluate"  # what writes metrics.json, and where the runs of a batch end
 LAST = "06_save_and_load"  # where a single run ends
 GIB_A_RUN = 2  # memory set aside for each run when --jobs is chosen here
-LINKED_BYTES = 2**20  # what is shared between runs is linked from this size on, and copied below
-WORDS = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
-console = Console(highlight=False, soft_wrap=True)
-
-
-class Refused(Exception):
-    """What the command line asks for cannot be done; the message says why and what can."""
+FOR_WORKERS = ("BERT_DATA", "HF_HUB_OFFLINE", "ACCELERATE_USE_CPU")  # what a cluster's workers are told of this call
+console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class Stopped(Exception):
     """The call that this run belongs to has ended."""
-
-
-# ---------------------------------------------------------------- notebooks and their parameters
-
-
-class Parameter(NamedTuple):
-    name: str
-    kind: type
-    default: object
-    remark: str
-    notebook: str
-
-
-def read_notebooks():
-    """{notebook: {name: Parameter}}, in order, of the notebooks that declare RUN or BATCH."""
-    logging.getLogger("papermill").setLevel(logging.WARNING)
-    notebooks = {}
-    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
-        declared = {}
-        for name, seen in papermill.inspect_notebook(path).items():
-            try:
-                default = ast.literal_eval(seen["default"])
-            except (SyntaxError, ValueError):
-                raise Refused(f"{path.name}: the default of {name} is not a plain literal: {seen['default']}") from None
-            kinds = {kind.__name__: kind for kind in (bool, int, float, str)}
-            kind = kinds.get(seen["inferred_type_name"], str if default is None else type(default))
-            declared[name] = Parameter(name, kind, default, seen["help"], path.stem)
-        if "RUN" in declared or "BATCH" in declared:
-            notebooks[path.stem] = declared
-    return notebooks
-
-
-def parameters_help(notebooks):
-    lines = ["parameters, with their defaults, by notebook:"]
-    for notebook, declared in notebooks.items():
-        lines += ["", f"  {notebook}"]
-        lines += [f"    {p.name:<20} {p.default!r:<12} {p.remark}" for p in declared.values()]
-    return "\n".join(lines)
-
-
-def convert(text, parameter):
-    """The value that `text` stands for, of the type that the notebook declares."""
-    if parameter.default is None and text.lower() in {"none", "null", "~", ""}:
-        return None
-    try:
-        if parameter.kind is bool:
-            return WORDS[text.lower()]
-        if parameter.kind is str:
-            return text if parameter.name == "RUN" else absolute(text)
-        value = parameter.kind(text)
-        if not math.isfinite(value):
-            raise ValueError
-        return value
-    except (KeyError, ValueError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[parameter.kind]
-        none = " or none" if parameter.default is None else ""
-        raise Refused(
-            f"{parameter.name} must be {wanted}{none}, not {text!r} "
-            f"({parameter.notebook}: default {parameter.default!r}; {parameter.remark})"
-        ) from None
-
-
-def absolute(text):
-    """A path that is meant from here, made absolute: the notebooks run in another folder."""
-    path = Path(text).expanduser()
-    meant = text.startswith(("./", "../", "~")) or ("/" in text and path.exists())
-    return str(path.resolve()) if meant else text
-
-
-def read_grid(path):
-    """{name: [texts]} from a YAML file of `NAME: value` and `NAME: [values]`.
-
-    All scalars are read as text, and typed later by the notebook: 3e-5 stays a number and `no` a word.
-    """
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Refused(f"cannot read {path}: {error}") from None
-    if not isinstance(content, dict):
-        raise Refused(f"{path} must hold lines such as `SEED: [1, 2, 3]` or `MAX_LEN: 64`")
-    grid = {name: value if isinstance(value, list) else [value] for name, value in content.items()}
-    for name, texts in grid.items():
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise Refused(f"{path}: {name} must be one value or a list of values")
-    return grid
-
-
-def typed(asked, notebooks):
-    """{name: [texts]} with each name checked and each value of the type its notebook declares."""
-    declared = {name: p for own in notebooks.values() for name, p in own.items()}
-    values = {}
-    for name, texts in asked.items():
-        if name not in declared:
-            near = difflib.get_close_matches(name.upper(), declared, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise Refused(f"no notebook declares {name}.{hint} The parameters are: {', '.join(sorted(declared))}")
-        values[name] = list(dict.fromkeys(convert(text, declared[name]) for text in texts))
-    return values
-
-
-def folder_name(text, option):
-    parts = Path(text).parts
-    if not parts or not all(re.fullmatch(r"[\w.,=+-]+", part) and part.strip(".") for part in parts):
-        raise Refused(f"{option} must be a plain name (letters, digits, . , = + - _ and /), not {text!r}")
-    return text
 
 
 # ---------------------------------------------------------------- runs, and what they share
@@ -200,7 +72,7 @@ class Run:
     notebooks: tuple  # from the first on, the parent's included
     asked: dict  # {name: value}, as asked
     values: dict  # {notebook: {name: value}}, the defaults included
-    code: dict  # {notebook: hash of its code}
+    code: dict  # {notebook: hash of its code and of what it imports}
     parent: "Run | None" = None
 
     @property
@@ -221,13 +93,33 @@ def cells_of(notebook):
     return nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
 
 
+@functools.cache
+def code_of(notebook):
+    """A hash of a notebook's code, and of the modules beside this file that it imports, itself or through others."""
+    code = ["\n".join(cell.source for cell in cells_of(notebook) if cell.cell_type == "code")]
+    seen = set()
+    for text in code:  # which grows
+        for name in set(re.findall(r"^\s*(?:import|from)\s+(\w+)", text, re.MULTILINE)) - seen:
+            seen.add(name)
+            if (ROOT / f"{name}.py").exists():
+                code.append((ROOT / f"{name}.py").read_text(encoding="utf-8"))
+    return short_hash(sorted(code))
+
+
 def make_run(name, stems, asked, notebooks, parent=None):
     values = {
         stem: {p.name: asked.get(p.name, p.default) for p in notebooks[stem].values() if p.name != "RUN"}
         for stem in stems
     }
-    code = {stem: short_hash([cell.source for cell in cells_of(stem) if cell.cell_type == "code"]) for stem in stems}
-    return Run(name, tuple(stems), asked, values, code, parent)
+    return Run(name, tuple(stems), asked, values, {stem: code_of(stem) for stem in stems}, parent)
+
+
+def folder_name(text, option):
+    """`text` as the name of a folder below RUNS: none that is hidden, above, or elsewhere."""
+    parts = Path(text).parts
+    if not parts or not all(re.fullmatch(r"[\w=+-][\w.,=+-]*", part) for part in parts):
+        raise Refused(f"{option} must be a plain name (letters, digits, . , = + - _ and /), not {text!r}")
+    return "/".join(parts)
 
 
 def slug(value):
@@ -258,16 +150,26 @@ def make_grid(batch, values, stems, notebooks):
     return runs
 
 
+def patiently(action):
+    """action(). On Windows a file that another process has open cannot be replaced, or read just then: try for 1 s."""
+    for _ in range(10):
+        with contextlib.suppress(PermissionError):
+            return action()
+        time.sleep(0.1)
+    return action()
+
+
 def read_json(path):
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads(path.read_text(encoding="utf-8"))
+    """What a JSON file holds; {} only where it is missing or damaged, for {} makes a run begin anew."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return json.loads(patiently(lambda: path.read_text(encoding="utf-8")))
     return {}
 
 
 def write_json(path, content):
     new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     new.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(new, path)
+    patiently(lambda: os.replace(new, path))
 
 
 def state_of(run):
@@ -286,8 +188,10 @@ def is_finished(run, state):
     return state.get("status") == "finished" and same_end and not differences(run, state)
 
 
-def code_changed(run, state):
-    return any(run.code[name] != state["code"][name] for name in run.notebooks if name in state["notebooks"])
+def code_changed(run, state, notebooks):
+    """Whether one of these notebooks has other code now than when this run folder was last at work."""
+    then, now = state.get("code", {}), run.code
+    return any(then[name] != now[name] for name in notebooks if name in then and name in now)
 
 
 # ---------------------------------------------------------------- executing
@@ -346,11 +250,16 @@ def execute_run(run, call, say=None, fresh=False):
         failed_in_this_call = state.get("status") == "failed" and state.get("call") == call.alive.name
         if not fresh and (is_finished(run, state) or failed_in_this_call):
             return state
-        if fresh or not state.get("notebooks") or differences(run, state) or code_changed(run, state):
-            state = begin_run(run, call, fresh)
+        done = state.get("notebooks")
+        if fresh or not done or differences(run, state) or code_changed(run, state, done):
+            state = begin_run(run, call, fresh, state.get("code", {}))
         else:
-            state = {"status": "running", "notebooks": state["notebooks"]}
-        state |= {"call": call.alive.name, "parameters": run.parameters, "code": run.code}
+            state = {key: state[key] for key in ("notebooks", "parameters", "code")} | {"status": "running"}
+        if code_changed(run, state, [TRAINING]):
+            (run.folder / "checkpoint.pt").unlink(missing_ok=True)  # training would go on with other code
+        state["call"] = call.alive.name
+        state["parameters"] |= run.parameters  # where --until is shorter now, those of later notebooks stay
+        state["code"] |= run.code
         for notebook in run.notebooks:
             if notebook in state["notebooks"] or state["status"] == "failed":
                 continue
@@ -360,12 +269,7 @@ def execute_run(run, call, say=None, fresh=False):
             error = execute_notebook(notebook, {"RUN": run.name} | parameters, run.folder, call)
             if error:
                 executed = run.folder / "notebooks" / f"{notebook}.ipynb"
-                state |= {
-                    "status": "failed",
-                    "notebook": notebook,
-                    "error": error,
-                    "executed": str(executed),
-                }
+                state |= {"status": "failed", "notebook": notebook, "error": error, "executed": str(executed)}
             else:
                 state["notebooks"][notebook] = round(time.time() - begin, 1)
                 if say:
@@ -376,13 +280,17 @@ def execute_run(run, call, say=None, fresh=False):
         return state
 
 
-def begin_run(run, call, fresh):
-    """The state of a run at its beginning, in a folder that is empty or a copy of its parent's."""
-    state = {"status": "running", "notebooks": {}}
-    if not fresh:
+def begin_run(run, call, fresh, code):
+    """The state of a run at its beginning, in a folder that is empty or a copy of its parent's; `code` as it was."""
+    state = {"status": "running", "notebooks": {}, "parameters": {}, "code": code}
+    if fresh:  # what the notebooks left stays: they say themselves what of it is stale
+        for old in ("run.log", "report.html", "metrics.json"):
+            (run.folder / old).unlink(missing_ok=True)
+        shutil.rmtree(run.folder / "notebooks", ignore_errors=True)
+    else:
+        (run.folder / "run.json").unlink(missing_ok=True)  # first: without state.json it means a run made by hand
         shutil.rmtree(run.folder, ignore_errors=True)
     run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "run.log").unlink(missing_ok=True)
     write_json(run.folder / "state.json", state | {"call": call.alive.name, "notebook": "begins"})
     if run.parent:
         parent = execute_run(run.parent, call)
@@ -390,24 +298,10 @@ def begin_run(run, call, fresh):
             return state | {key: parent[key] for key in ("status", "notebook", "error", "executed")}
         state["notebooks"] = dict(parent["notebooks"])
         ours = shutil.ignore_patterns("state.json", "run.log")
-        shutil.copytree(
-            run.parent.folder,
-            run.folder,
-            copy_function=link_or_copy,
-            ignore=ours,
-            dirs_exist_ok=True,
-        )
+        shutil.copytree(run.parent.folder, run.folder, ignore=ours, dirs_exist_ok=True)
         record = read_json(run.folder / "run.json")
         write_json(run.folder / "run.json", record | {"run": run.name})
     return state
-
-
-def link_or_copy(source, target):
-    """Large files are linked: what writes in a run folder writes beside and renames, so no link is written through."""
-    if os.path.getsize(source) >= LINKED_BYTES and not source.endswith(".ipynb"):
-        with contextlib.suppress(OSError):
-            return os.link(source, target)
-    return shutil.copy2(source, target)
 
 
 def execute_notebook(notebook, parameters, folder, call):
@@ -416,25 +310,15 @@ def execute_notebook(notebook, parameters, folder, call):
     executed.parent.mkdir(parents=True, exist_ok=True)
     for old in [executed, *executed.parent.glob(f"rank*/{executed.name}")]:
         old.unlink(missing_ok=True)
-    task = {
-        "notebook": notebook,
-        "parameters": parameters,
-        "executed": str(executed),
-        "many": False,
-    }
+    task = {"notebook": str(NOTEBOOKS / f"{notebook}.ipynb"), "parameters": parameters, "executed": str(executed)}
+    task["many"] = call.processes > 1 and notebook == TRAINING
     launcher, environment = [], os.environ | call.environment | {"BERT_RUNS": str(RUNS)}
-    if call.processes > 1 and notebook == TRAINING:
-        launcher = [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc-per-node={call.processes}",
-        ]
-        task["many"] = True
+    if task["many"]:
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={call.processes}"]
         if not gpus():
             environment["ACCELERATE_USE_CPU"] = "yes"
         environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // call.processes)))
-    command = [sys.executable, *launcher, str(ROOT / "run.py"), "--notebook", json.dumps(task)]
+    command = [sys.executable, *launcher, str(ROOT / "runner" / "kernel.py"), json.dumps(task)]
     with open(folder / "run.log", "ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, cwd=NOTEBOOKS,
@@ -461,64 +345,6 @@ def error_of(executed, log):
     return "\n".join([lines[-1], *lines[-5:-1]])
 
 
-def notebook_process(task):
-    """What the process of one notebook does (run.py --notebook TASK). Under torchrun there is one for each rank.
-
-    Its standard input is a pipe that the process which started it holds open.
-    """
-    from ipykernel.kernelspec import write_kernel_spec
-
-    rank = os.environ["RANK"] if task["many"] else "0"
-    executed = Path(task["executed"])
-    if rank != "0":
-        executed = executed.parent / f"rank{rank}" / executed.name
-        executed.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        threading.Thread(target=end_with_starter, args=[scratch], daemon=True).start()
-        # the kernel is this Python, whatever kernels the machine knows; and it shares no file with other kernels
-        write_kernel_spec(f"{scratch}/kernels/this_python")
-        tempfile.tempdir = scratch
-        if os.name == "posix" and len(scratch) < 80:  # sockets of its own, so no race with others for a port
-            sockets = Config(KernelManager={"transport": "ipc", "ip": f"{scratch}/socket"})
-        else:
-            sockets = Config()
-        os.environ |= {
-            "JUPYTER_PATH": scratch,
-            "JUPYTER_RUNTIME_DIR": scratch,
-            "IPYTHONDIR": f"{scratch}/ipython",
-        }
-        os.environ |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "MPLBACKEND": ""}  # inline plots
-        logging.basicConfig(format="%(message)s")
-        logging.getLogger("papermill").setLevel(logging.INFO)
-        for attempt in (1, 2):
-            try:
-                papermill.execute_notebook(
-                    NOTEBOOKS / f"{task['notebook']}.ipynb", executed, task["parameters"], kernel_name="this_python",
-                    cwd=NOTEBOOKS, progress_bar=False, log_output=rank == "0", start_timeout=120, config=sockets,
-                )  # fmt: skip
-                return 0
-            except papermill.PapermillExecutionError as error:
-                print(error, file=sys.stderr)
-                return 1
-            except DeadKernelError:
-                print("the kernel was killed, perhaps because the memory was full", file=sys.stderr)
-                return 1
-            except Exception as error:  # a kernel that did not start, or took another one's port
-                if attempt == 2:
-                    raise
-                print(f"{type(error).__name__}: {error}; once more", file=sys.stderr)
-
-
-def end_with_starter(scratch):
-    """End this process and its kernel as soon as the process that started it closes the pipe, or dies."""
-    os.read(0, 1)
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            child.kill()
-    shutil.rmtree(scratch, ignore_errors=True)
-    os._exit(130)
-
-
 # ---------------------------------------------------------------- one run, many runs
 
 
@@ -528,6 +354,8 @@ def cores():
 
 def gpus():
     """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them, without loading torch."""
+    if configparser.ConfigParser.BOOLEAN_STATES.get(os.environ.get("ACCELERATE_USE_CPU", "").lower()):
+        return []
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name.strip() not in {"", "-1"}]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -536,42 +364,46 @@ def gpus():
     return []
 
 
+def check_gpus(processes):
+    if processes > 1 and 0 < len(gpus()) < processes:
+        raise Refused(f"--processes {processes} needs a GPU for each, and this machine has {len(gpus())} to give")
+
+
 def places(jobs, processes, count):
     """A list with the environment of each of the runs that go on at once: a GPU each, or a share of the cores."""
     cards = gpus()
     if cards:
-        shares = [",".join(cards[i : i + processes]) for i in range(0, len(cards), processes)]
-        jobs = jobs or min(count, len(shares))
-        return [{"CUDA_VISIBLE_DEVICES": shares[i % len(shares)]} for i in range(jobs)]
+        shares = [",".join(cards[i : i + processes]) for i in range(0, len(cards) - processes + 1, processes)]
+        return [{"CUDA_VISIBLE_DEVICES": shares[i % len(shares)]} for i in range(min(count, jobs or len(shares)))]
     fitting = int(psutil.virtual_memory().available / 2**30 / GIB_A_RUN)
-    jobs = jobs or max(1, min(count, cores() // processes, fitting, 1 if sys.platform == "darwin" else count))
+    most = 1 if sys.platform == "darwin" else max(1, min(cores() // processes, fitting))
+    jobs = min(count, jobs or most)
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores() // (jobs * processes)))
     return [{"OMP_NUM_THREADS": threads} for _ in range(jobs)]
-
-
-def execute_at_a_place(run, call, free):
-    place = free.get()
-    try:
-        return execute_run(run, replace(call, environment=call.environment | place))
-    finally:
-        free.put(place)
 
 
 @contextlib.contextmanager
 def this_machine(places):
     """(executor, function to submit): the threads wait for the processes that do the work, one at each place."""
-    free = queue.SimpleQueue()
-    for place in places:
-        free.put(place)
+    free = places.copy()  # as many as there are threads, so never empty where one is taken
+
+    def execute(run, call):
+        place = free.pop()
+        try:
+            return execute_run(run, replace(call, environment=call.environment | place))
+        finally:
+            free.append(place)
+
     with concurrent.futures.ThreadPoolExecutor(len(places)) as executor:
-        yield executor, functools.partial(execute_at_a_place, free=free)
+        yield executor, execute
 
 
 @contextlib.contextmanager
 def cluster(address):
-    """(executor, function to submit). Not joblib's Dask backend: it hangs for ever when a run killed four workers."""
-    if not address:
-        raise Refused("--backend dask needs --scheduler ADDRESS, such as tcp://host:8786")
+    """(executor, function to submit). Not joblib's Dask backend: it hangs for ever when a run killed four workers.
+
+    Workers that a nanny keeps have OMP_NUM_THREADS=1, and their notebooks too, unless it was set where they started.
+    """
     try:
         import distributed
     except ImportError:
@@ -580,8 +412,33 @@ def cluster(address):
         client = distributed.Client(address, timeout=20, set_as_default=False)
     except (OSError, ValueError) as error:
         raise Refused(f"no Dask scheduler answers at {address}: {error}") from None
-    with client, client.get_executor(pure=False) as executor:
-        yield executor, execute_run
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what befalls the scheduler is said below
+    with client:
+        if not client.nthreads():
+            console.print(f"no worker has joined {address} yet: the runs begin when one does")
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor, execute_run
+        except concurrent.futures.CancelledError:
+            raise Refused(f"the Dask scheduler at {address} went away; with a new one the same call goes on") from None
+        finally:
+            if client.status == "running":
+                executor.shutdown(wait=False)  # waiting has no end where no worker is left
+
+
+def bar(done, total):
+    return f"{'━' * (24 * done // total):╌<24} {done}/{total}"
+
+
+def showing(line):
+    """Keep the text that line() gives up to date on a terminal; leave it out where the output goes to a file."""
+    if not console.is_terminal:
+        return contextlib.nullcontext()
+
+    def text():
+        return Text(line(), no_wrap=True, overflow="ellipsis")
+
+    return Live(get_renderable=text, console=console, refresh_per_second=2, transient=True)
 
 
 def run_series(run, call):
@@ -592,9 +449,10 @@ def run_series(run, call):
     def line():
         log = text_of(run.folder / "run.log")
         done = len(re.findall("^Ending Cell ", log, re.MULTILINE))
-        last = [text for text in log.splitlines() if text.strip() and not re.match("(Executing|Ending) Cell", text)]
-        notebook = state_of(run).get("notebook", "")
-        return bar(notebook, done, total, f"{duration(time.time() - started)}  {''.join(last[-1:])}")
+        ours = r"(Executing|Ending) Cell|\[IPKernelApp\]|\s*$"  # papermill's lines, the kernel's farewell, empty ones
+        last = [text for text in log.splitlines() if not re.match(ours, text)]
+        what = f"{state_of(run).get('notebook', '')}  {bar(done, total)}"
+        return f"{what}  {duration(time.time() - started)}  {''.join(last[-1:])}"
 
     with showing(line):
         return execute_run(run, call, say=console.print, fresh=True)
@@ -602,41 +460,43 @@ def run_series(run, call):
 
 def run_batch(open_runs, call, executor, function):
     """Execute runs side by side; a line for every run that ends, and on a terminal one on where all stand."""
-    started, ended, failed = time.time(), 0, 0
+    started, total, ended, failed = time.time(), len(open_runs), 0, 0
 
-    def running():
+    def standing():
+        """(the runs that go on, the time gone and left), as text."""
         states = [(run, state_of(run)) for run in open_runs]
         ours = [(run, state) for run, state in states if state.get("call") == call.alive.name]
-        return [f"{run.folder.name} {state['notebook']}" for run, state in ours if state["status"] == "running"]
-
-    def times(now):
-        passed = time.time() - started
-        done = ended + len(now) / 2  # a run that goes on is half done, on the average
-        left = f", about {duration(passed * (len(open_runs) - done) / done)} left" if 0 < ended < len(open_runs) else ""
-        return f"{duration(passed)} gone{left}"
+        now = [f"{run.folder.name} {state['notebook']}" for run, state in ours if state["status"] == "running"]
+        passed, done = time.time() - started, ended + len(now) / 2  # a run that goes on is half done, on the average
+        left = f", about {duration(passed * (total - done) / done)} left" if 0 < ended < total else ""
+        return now, f"{duration(passed)} gone{left}"
 
     def line():
-        now = running()
+        now, times = standing()
         counts = f"{ended - failed} done, {len(now)} running, {failed} failed"
-        return bar(counts, ended, len(open_runs), f"{times(now)}  {' · '.join(now)}")
+        return f"{bar(ended, total)}  {counts}  {times}  {' · '.join(now)}"
 
     with showing(line):
         try:
             waiting = {executor.submit(function, run, call): run for run in open_runs}
             for future in concurrent.futures.as_completed(waiting):
                 run, error = waiting[future], future.exception()
-                state = {"status": "failed", "error": f"{type(error).__name__}: {error}"} if error else future.result()
+                state = broken_off(run, error) if error else future.result()
                 ended, failed = ended + 1, failed + (state["status"] == "failed")
-                if error:
-                    run.folder.mkdir(parents=True, exist_ok=True)
-                    write_json(run.folder / "state.json", state_of(run) | state)
-                console.print(
-                    f"[{ended}/{len(open_runs)}] {ending(run, state)}; {times(running())}",
-                    markup=False,
-                )
+                console.print(f"[{ended}/{total}] {ending(run, state)}; {standing()[1]}")
         except BaseException:
             call.alive.unlink(missing_ok=True)  # so all that still runs ends now, wherever it does
             raise
+
+
+def broken_off(run, error):
+    """The state of a run that ended by an error of ours, not of a notebook; the traceback goes to its log."""
+    state = state_of(run) | {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_json(run.folder / "state.json", state)
+    with open(run.folder / "run.log", "a", encoding="utf-8") as log:
+        traceback.print_exception(error, file=log)
+    return state
 
 
 # ---------------------------------------------------------------- what the reader sees
@@ -661,21 +521,6 @@ def text_of(path):
     return ""
 
 
-def bar(what, done, total, text):
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    text = Text(text, no_wrap=True, overflow="ellipsis")
-    grid.add_row(what, ProgressBar(total, done, width=24), f"{done}/{total}", text)
-    return grid
-
-
-def showing(line):
-    """A line that is kept up to date on a terminal, and left out where the output goes to a file."""
-    if not console.is_terminal:
-        return contextlib.nullcontext()
-    return Live(get_renderable=line, console=console, refresh_per_second=2, transient=True)
-
-
 def score(metrics):
     """(MCC, interval, accuracy, the majority class' accuracy) of the test set, as text; dashes where unknown."""
     test = metrics.get("test", {})
@@ -683,12 +528,7 @@ def score(metrics):
         return ["–"] * 4
     low, high = test["mcc_interval"]
     majority = max(test["positives"], test["n"] - test["positives"]) / test["n"]
-    return [
-        f"{test['mcc']:.3f}",
-        f"{low:.3f} to {high:.3f}",
-        f"{test['accuracy']:.3f}",
-        f"{majority:.3f}",
-    ]
+    return [f"{test['mcc']:.3f}", f"{low:.3f} to {high:.3f}", f"{test['accuracy']:.3f}", f"{majority:.3f}"]
 
 
 def seconds_of(state):
@@ -699,7 +539,8 @@ def ending(run, state):
     if state["status"] == "failed":
         return f"{run.folder.name}: FAILED: {state['error'].splitlines()[0]}"
     mcc, interval, *_ = score(read_json(run.folder / "metrics.json"))
-    return f"{run.folder.name}: test MCC {mcc} ({interval}), {seconds_of(state)}"
+    what = f"test MCC {mcc} ({interval})" if EVALUATION in run.notebooks else f"{run.notebooks[-1]} done"
+    return f"{run.folder.name}: {what}, {seconds_of(state)}"
 
 
 def print_rows(rows):
@@ -734,49 +575,28 @@ def print_batch(runs):
 
 
 def print_failures(runs):
-    """List the failed runs with their errors; returns how many there are."""
+    """List the failed runs with their errors, like ones together; returns how many there are."""
     failed = [(run, state) for run in runs if (state := state_of(run)).get("status") == "failed"]
+    reasons = {}
     for run, state in failed:
+        reasons.setdefault((state.get("notebook"), state["error"]), []).append((run, state))
+    for (run, state), *others in reasons.values():
         print_failure(run, state)
+        if others:
+            print(f"  and so did {len(others)} more, for the same reason")
     if failed:
         print(f"\n{len(failed)} of {len(runs)} runs failed. The same command with --retry-failed repeats just those.")
     return len(failed)
 
 
 def print_failure(run, state):
-    print(f"\n{run.name} failed in {state.get('notebook', '?')}:")
+    notebook = state.get("notebook")
+    print(f"\n{run.name} failed{f' in {notebook}' if notebook in run.notebooks else ''}:")
     print("  " + state["error"].replace("\n", "\n  "))
-    executed = Path(state.get("executed", run.folder / "notebooks" / "–"))
-    print(f"  executed notebook: {shown(executed)}\n  log: {shown(executed.parent.parent / 'run.log')}")
-
-
-PAGE = """{% extends 'lab/index.html.j2' %}{% block html_head_js %}{% endblock %}{% block html_head_js_mermaidjs %}
-{% endblock %}{% block html_head_js_mathjax %}{% set page %}{{ super() }}{% endset %}
-{{ page | replace('<script src', '<script async src') }}{% endblock %}"""
-
-
-def write_page(folder, notebooks):
-    """folder/report.html: the executed notebooks below each other, pictures included. Only formulas need a network."""
-    from nbconvert import HTMLExporter
-
-    contents = "\n".join(f"* [{notebook}](#{notebook})" for notebook in notebooks)
-    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {folder.name}\n{contents}")])
-    for notebook in notebooks:
-        executed = nbformat.read(folder / "notebooks" / f"{notebook}.ipynb", as_version=4)
-        page.metadata |= {
-            "language_info": executed.metadata.get("language_info", {}),
-            "title": folder.name,
-        }
-        page.cells.append(nbformat.v4.new_markdown_cell(f'<a id="{notebook}"></a>\n\n---'))
-        for number, cell in enumerate(executed.cells):
-            cell.id = f"{notebook}-{number}"
-            if cell.cell_type == "markdown":
-                cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](#\1)", cell.source)
-        page.cells += executed.cells
-    exporter = HTMLExporter(raw_template=PAGE, embed_images=True)
-    html, _ = exporter.from_notebook_node(page, {"metadata": {"path": str(NOTEBOOKS), "name": folder.name}})
-    (folder / "report.html").write_text(html, encoding="utf-8")
-    return folder / "report.html"
+    executed = Path(state.get("executed", run.folder / "notebooks" / f"{notebook}.ipynb"))  # a parent's, perhaps
+    for what, path in [("executed notebook", executed), ("log", executed.parent.parent / "run.log")]:
+        if path.exists():
+            print(f"  {what}: {shown(path)}")
 
 
 # ---------------------------------------------------------------- command line
@@ -784,9 +604,7 @@ def write_page(folder, notebooks):
 
 def command_line(notebooks):
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=parameters_help(notebooks),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, epilog=parameters_help(notebooks), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add(
@@ -799,46 +617,40 @@ def command_line(notebooks):
         help="a parameter and its value, or several values for a batch; may be repeated",
     )
     add("--file", help="YAML file of parameters, `NAME: value` or `NAME: [values]`; -p overrides it")
-    add(
-        "--until",
-        metavar="NOTEBOOK",
-        help="the last notebook to execute (default: 06, in a batch 05)",
-    )
-    add(
-        "--processes",
-        type=int,
-        default=1,
-        metavar="N",
-        help=f"execute {TRAINING} in N processes, under torchrun",
-    )
+    add("--until", metavar="NOTEBOOK", help="the last notebook to execute (default: 06, in a batch 05)")
+    add("--processes", type=positive, default=1, metavar="N", help=f"execute {TRAINING} in N processes, under torchrun")
     batch = parser.add_argument_group("batches")
     add = batch.add_argument
     add("--batch", metavar="NAME", help="folder of the batch below runs/ (default: sweep)")
-    add("--jobs", type=int, metavar="N", help="runs at once (default: one a GPU, or one a core)")
+    add("--jobs", type=positive, metavar="N", help="runs at once, here (default: one a GPU, or one a core)")
     add("--retry-failed", action="store_true", help="execute just the runs that failed")
-    add(
-        "--index",
-        type=int,
-        metavar="I",
-        help="execute just run number I of the grid, from 0 (for arrays of jobs)",
-    )
+    add("--index", type=int, metavar="I", help="execute just run number I of the grid, from 0 (for arrays of jobs)")
     add("--count", action="store_true", help="print how many runs the grid has")
     add("--dry-run", action="store_true", help="print the runs with their numbers")
-    add("--backend", choices=["local", "dask"], default="local", help="where the runs are executed")
-    add("--scheduler", metavar="ADDRESS", help="of the Dask scheduler, such as tcp://host:8786")
+    add("--backend", choices=["local", "dask"], default="local", help="where the runs are executed (default: local)")
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of the Dask scheduler, such as tcp://host:8786 (threads of a run: OMP_NUM_THREADS of its worker)",
+    )
     return parser
 
 
-def given(parameters):
-    """{name: [texts]} of the -p options."""
-    asked = {}
-    for name, *texts in parameters:
-        if not texts:
-            raise Refused(f"-p {name} needs a value: -p NAME VALUE [VALUE ...]")
-        if name in asked:
-            raise Refused(f"-p {name} is given twice; several values go behind one -p: -p {name} VALUE VALUE")
-        asked[name] = texts
-    return asked
+def positive(text):
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
+
+
+def check_options(options, many):
+    """Refuse options that would do nothing."""
+    dask = options.backend == "dask"
+    if dask != bool(options.scheduler):
+        raise Refused("--backend dask and --scheduler ADDRESS, such as tcp://host:8786, need each other")
+    if options.jobs and (dask or options.index is not None):
+        raise Refused("--jobs says how many runs go on at once on this machine: not with --backend dask or --index")
+    if not many and (dask or options.jobs):
+        raise Refused("--jobs and --backend are for batches: give a parameter several values, or --batch NAME")
 
 
 def chosen(notebooks, until, default):
@@ -850,13 +662,6 @@ def chosen(notebooks, until, default):
     return [name for name in series if name <= ends[0]]
 
 
-def check_place(values, stems, hint):
-    """Refuse parameters of notebooks that are not executed: they would do nothing."""
-    for name in values:
-        if not any(name in declared for declared in stems.values()):
-            raise Refused(f"{name} belongs to a notebook that this call leaves out: {hint}")
-
-
 def series(options, values, notebooks):
     """The whole series once, anew. Returns the exit code."""
     stems = chosen(notebooks, options.until, LAST)
@@ -864,12 +669,16 @@ def series(options, values, notebooks):
     asked = {name: value for name, (value,) in values.items()}
     name = folder_name(asked.pop("RUN", notebooks[stems[0]]["RUN"].default), "RUN")
     run = make_run(name, stems, asked, notebooks)
+    check_gpus(options.processes)
+    console.print(f"{' to '.join(dict.fromkeys([stems[0], stems[-1]]))}, into {shown(run.folder)}")
     with calling(processes=options.processes) as call:
         state = run_series(run, call)
     if state["status"] == "failed":
         print_failure(run, state)
         return 1
-    page = write_page(run.folder, stems)
+    from runner.page import write_page  # takes as long to load as all else together
+
+    page = write_page(run.folder, stems, NOTEBOOKS)
     print()
     print_series(run, state, page)
     return 0
@@ -879,11 +688,16 @@ def batch(options, values, notebooks):
     """A grid of runs, then the notebooks that compare them. Returns the exit code."""
     name = folder_name(options.batch or "sweep", "--batch")
     stems = chosen(notebooks, options.until, EVALUATION)
-    comparing = {stem: declared for stem, declared in notebooks.items() if "BATCH" in declared}
+    comparing = {stem: own for stem, own in notebooks.items() if "BATCH" in own and EVALUATION in stems}
     check_place(values, comparing | {stem: notebooks[stem] for stem in stems}, "see --until")
+    for key in [key for own in comparing.values() for key in own if len(values.get(key, [])) > 1]:
+        raise Refused(f"{key} takes one value: it belongs to the notebook that compares the runs")
     runs = make_grid(name, values, stems, notebooks)
     for run in runs:
-        if (state := state_of(run)).get("status") == "finished" and (changed := differences(run, state)):
+        state = state_of(run)
+        if not state and (run.folder / "run.json").exists():
+            raise Refused(f"{shown(run.folder)} holds a run made by hand, or its state.json is damaged: move it away")
+        if state.get("status") == "finished" and (changed := differences(run, state)):
             was = ", ".join(f"{key} {then!r} (now {now!r})" for key, (then, now) in sorted(changed.items()))
             raise Refused(f"{shown(run.folder)} holds a finished run with {was}: choose another --batch, or delete it")
     if options.count:
@@ -905,32 +719,42 @@ def execute_batch(options, values, runs, comparing, name):
     states = [(run, state_of(run)) for run in picked]
     open_runs = [run for run, state in states if not is_finished(run, state)]
     if finished := [(run, state) for run, state in states if is_finished(run, state)]:
-        older = sum(code_changed(run, state) for run, state in finished)
         print(f"{len(finished)} of {len(picked)} runs are finished already")
-        if older:
+        if older := sum(code_changed(run, state, run.notebooks) for run, state in finished):
             print(f"({older} of them by notebooks with other code than now; to repeat a run, delete its folder)")
-    with contextlib.ExitStack() as stack:
-        for_workers = {name: os.environ[name] for name in ("BERT_DATA", "HF_HUB_OFFLINE") if name in os.environ}
-        call = stack.enter_context(calling(processes=options.processes, environment=for_workers))
-        if options.backend == "dask":
-            where = cluster(options.scheduler)
-        elif options.index is not None:
-            where = this_machine([{}])  # the array's scheduler has dealt out cores and GPUs
-        else:
-            where = this_machine(places(options.jobs, options.processes, max(1, len(open_runs))))
-        run_batch(open_runs, call, *stack.enter_context(where))
+    environment = {key: os.environ[key] for key in FOR_WORKERS if key in os.environ}
+    with calling(processes=options.processes, environment=environment) as call:
+        if open_runs:
+            where, at_once = place_of(options, len(open_runs))
+            with where as (executor, function):
+                many = f"{len(open_runs)} run{'s' * (len(open_runs) > 1)}"
+                console.print(f"{many} to do, into {shown(RUNS / name)}, {at_once}")
+                run_batch(open_runs, call, executor, function)
         if options.index is not None:
             return print_failures(picked) and 1
-        broken = compare(runs, comparing, values, name, call)
+        broken = comparing and compare(runs, comparing, values, name, call)
     print()
     print_batch(runs)
     return 1 if print_failures(runs) or broken else 0
+
+
+def place_of(options, count):
+    """Where `count` runs are executed, and how many of them at once, in words."""
+    if options.backend == "dask":
+        return cluster(options.scheduler), "as many at once as the Dask workers have threads"
+    check_gpus(options.processes)
+    if options.index is not None:
+        return this_machine([{}]), "by itself"  # the array's scheduler has dealt out cores and GPUs
+    here = places(options.jobs, options.processes, count)
+    return this_machine(here), f"{len(here)} at once"
 
 
 def compare(runs, comparing, values, name, call):
     """Execute the notebooks that read a whole batch; returns whether one broke."""
     if not any(is_finished(run, state_of(run)) for run in runs):
         return False
+    from runner.page import write_page  # takes as long to load as all else together
+
     folder = RUNS / name
     with locked(folder, call):
         for notebook, declared in comparing.items():
@@ -938,30 +762,32 @@ def compare(runs, comparing, values, name, call):
             if error := execute_notebook(notebook, {"BATCH": name} | own, folder, call):
                 print(f"\n{notebook} failed:\n{error}\n  {shown(folder / 'notebooks' / f'{notebook}.ipynb')}")
                 return True
-        if comparing:
-            print(f"\nthe runs compared: {shown(write_page(folder, comparing))}")
+        print(f"\nthe runs compared: {shown(write_page(folder, comparing, NOTEBOOKS))}")
+    others = sorted({path.parent.name for path in folder.glob("*/metrics.json")} - {run.folder.name for run in runs})
+    others = [one for one in others if read_json(folder / one / "state.json").get("status", "finished") == "finished"]
+    if others:
+        print(f"({len(others)} of them not of this call, such as {others[0]}: --batch NAME keeps batches apart)")
     return False
 
 
 def main(arguments):
-    if arguments[:1] == ["--notebook"]:
-        return notebook_process(json.loads(arguments[1]))
     try:
-        notebooks = read_notebooks()
+        notebooks = read_notebooks(NOTEBOOKS)
         options = command_line(notebooks).parse_args(arguments)
         asked = (read_grid(options.file) if options.file else {}) | given(options.parameters)
         values = typed(asked, notebooks)
         many = options.batch or options.retry_failed or options.count or options.dry_run or options.index is not None
-        if many or any(len(own) > 1 for own in values.values()):
-            if {"RUN", "BATCH"} & values.keys():
-                raise Refused("the runs of a batch are named by what varies, and the batch by --batch NAME")
-            return batch(options, values, notebooks)
-        return series(options, values, notebooks)
-    except Refused as refused:
+        many = many or any(len(own) > 1 for own in values.values())
+        check_options(options, many)
+        if many and {"RUN", "BATCH"} & values.keys():
+            raise Refused("the runs of a batch are named by what varies, and the batch by --batch NAME")
+        return (batch if many else series)(options, values, notebooks)
+    except (Refused, PermissionError) as refused:
         print(f"run.py: {refused}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Stopped):
-        print("\nStopped. The same command goes on: a batch where it stood, a single run from its beginning.")
+        print("\nStopped. The same command goes on: a batch where it stood; a single run repeats 01 to 03, and its")
+        print("training goes on after the last epoch that it finished.")
         return 130
 
 

@@ -1,6 +1,9 @@
 """run.py, on a toy series of notebooks that knows no machine learning either and takes a second each."""
 
+import concurrent.futures
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -9,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import nbformat
@@ -86,15 +90,17 @@ def write_toy(path, parameters, code):
 
 @pytest.fixture
 def toy(tmp_path):
-    """A project of its own: run.py and the toy notebooks."""
+    """A project of its own: run.py with its parts, and the toy notebooks."""
     shutil.copy(ROOT / "run.py", tmp_path)
+    shutil.copytree(ROOT / "runner", tmp_path / "runner")
     (tmp_path / "notebooks").mkdir()
     for name, (parameters, code) in TOY.items():
         run = f'RUN = "default"  # name of the run folder\n{parameters}'
         write_toy(tmp_path / f"notebooks/{name}.ipynb", run, [COMMON, code])
     compare = "import os, pathlib\nprint(sorted(p.parent.name for p in (pathlib.Path(os.environ['BERT_RUNS']) / BATCH)"
     compare += ".glob('*/metrics.json')))"
-    write_toy(tmp_path / "notebooks/07_compare.ipynb", 'BATCH = "sweep"  # name of the batch', [compare])
+    parameters = 'BATCH = "sweep"  # name of the batch\nCOMPARE: str = None  # a parameter'
+    write_toy(tmp_path / "notebooks/07_compare.ipynb", parameters, [compare])
     return tmp_path
 
 
@@ -107,14 +113,47 @@ def small(toy):
 
 
 @pytest.fixture
-def run(toy):
+def run(toy, monkeypatch):
     """run.py of the toy project as a module."""
+    monkeypatch.delenv("BERT_RUNS")
     spec = importlib.util.spec_from_file_location("toy_run", toy / "run.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["toy_run"] = module
     spec.loader.exec_module(module)
     yield module
     del sys.modules["toy_run"]
+
+
+@pytest.fixture
+def quick(run, monkeypatch):
+    """run.py as a module whose notebooks do next to nothing: executed is what they were, fail(NOTEBOOK) may be set."""
+
+    def execute(notebook, parameters, folder, call):
+        run.executed.append(f"{folder.name} {notebook[:2]}")
+        run.calls.append(call)
+        if error := run.fail(notebook):
+            return error
+        (folder / "notebooks").mkdir(parents=True, exist_ok=True)
+        (folder / f"notebooks/{notebook}.ipynb").touch()
+        if notebook != "01_setup":
+            (folder / "run.json").write_text("{}")
+        if notebook == run.EVALUATION:
+            side = {"n": 10, "positives": 7, "mcc": 0.1, "mcc_interval": [0, 0.2], "accuracy": 0.7}
+            (folder / "metrics.json").write_text(json.dumps({"test": side}))
+
+    run.executed, run.calls, run.fail = [], [], lambda notebook: None
+    monkeypatch.setattr(run, "execute_notebook", execute)
+    monkeypatch.setattr("page.write_page", lambda folder, *_: folder / "report.html")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return run
+
+
+def edit(run, notebook):
+    """Change a notebook's code, as if between two calls."""
+    path = run.NOTEBOOKS / f"{notebook}.ipynb"
+    path.write_text(path.read_text().replace("executed(", "executed('edited'), executed("))
+    run.cells_of.cache_clear()
+    run.code_of.cache_clear()
 
 
 def start(toy, *arguments, **environment):
@@ -183,10 +222,11 @@ def kernels(toy):
         ("CORPUS", "none", "none"),
         ("CORPUS", "12", "12"),
         ("CORPUS", "google/model", "google/model"),
+        ("COMPARE", "~", None),
     ],
 )
 def test_values_have_the_type_that_the_notebook_declares(run, name, text, value):
-    (converted,) = run.typed({name: [text]}, run.read_notebooks())[name]
+    (converted,) = run.typed({name: [text]}, run.read_notebooks(run.NOTEBOOKS))[name]
     assert converted == value and type(converted) is type(value)
 
 
@@ -197,6 +237,13 @@ def test_values_have_the_type_that_the_notebook_declares(run, name, text, value)
         ("SEED", "none", "a whole number"),
         ("NAP", "none", "a number"),
         ("NAP", "nan", "a number"),
+        ("NAP", "1e999", "a number"),
+        ("SEED", "9" * 400, "a whole number"),
+        ("SEED", "9" * 5000, "a whole number"),
+        ("CORPUS", "", "a name or a path"),
+        ("CORPUS", "~", "a name or a path"),
+        ("CORPUS", "null", "a name or a path"),
+        ("CORPUS", "~no-such-user/corpus", "a name or a path"),
         ("LEARNING_RATE", "fast", "a number or none"),
         ("EXACT", "2", "true or false"),
     ],
@@ -216,10 +263,24 @@ def test_a_value_of_the_wrong_type_is_refused_with_the_right_one(run, capsys, na
         (["-p", "SEED"], "-p SEED needs a value"),
         (["-p", "SEED", "1", "-p", "SEED", "2"], "-p SEED VALUE VALUE"),
         (["-p", "RUN", "../elsewhere"], "plain name"),
+        (["-p", "RUN", "/elsewhere"], "plain name"),
+        (["-p", "RUN", ".locks"], "plain name"),
+        (["--batch", ".calls"], "plain name"),
         (["-p", "SEED", "1", "2", "-p", "RUN", "mine"], "--batch NAME"),
         (["-p", "SEED", "1", "--until", "03"], "leaves out"),
         (["--until", "09"], "There are: 01_setup, 02_load"),
         (["-p", "SEED", "1", "2", "--index", "2"], "from 0 to 1"),
+        (["-p", "SEED", "1", "-p", "COMPARE", "SEED", "NAP"], "COMPARE takes one value"),
+        (["-p", "MAX_LEN", "8", "9", "-p", "COMPARE", "SEED", "--until", "03"], "COMPARE belongs to a notebook"),
+        (["-p", "SEED", "1", "2", "--scheduler", "tcp://host:8786"], "--backend dask"),
+        (["-p", "SEED", "1", "2", "--backend", "dask"], "--scheduler ADDRESS"),
+        (["-p", "SEED", "1", "--backend", "dask", "--scheduler", "tcp://host:8786"], "for batches"),
+        (["-p", "SEED", "1", "--jobs", "2"], "for batches"),
+        (["-p", "SEED", "1", "2", "--index", "0", "--jobs", "2"], "not with --backend dask or --index"),
+        (
+            ["-p", "SEED", "1", "2", "--jobs", "2", "--backend", "dask", "--scheduler", "tcp://host:8786"],
+            "not with --backend dask",
+        ),
         (["-p", "SEED", "1", "2", "--batch", "a b"], "plain name"),
         (["--file", "missing.yaml"], "cannot read missing.yaml"),
     ],
@@ -230,66 +291,52 @@ def test_what_cannot_be_done_is_refused_at_once(run, toy, capsys, arguments, mes
     assert not (toy / "executed.txt").exists()
 
 
+@pytest.mark.parametrize("option", [["--jobs", "-1"], ["--jobs", "0"], ["--processes", "0"], ["--processes", "two"]])
+def test_a_number_of_processes_is_one_or_more(run, capsys, option):
+    with pytest.raises(SystemExit) as end:
+        run.main(["-p", "SEED", "1", "2", *option])
+    assert end.value.code == 2 and f"argument {option[0]}" in capsys.readouterr().err
+
+
 def test_help_lists_the_parameters_as_the_notebooks_declare_them(run, capsys):
     with pytest.raises(SystemExit) as end:
         run.main(["--help"])
     assert end.value.code == 0
     text = capsys.readouterr().out
-    assert re.search(
-        r"04_train\n.*RUN.*\n +SEED +42 +of everything\n +LEARNING_RATE +None +None: the recipe",
-        text,
-    )
+    assert re.search(r"04_train\n.*RUN.*\n +SEED +42 +of everything\n +LEARNING_RATE +None +None: the recipe", text)
 
 
 def test_a_file_keeps_numbers_numbers_and_words_words(run, toy, capsys):
     grid = toy / "grid.yaml"
     grid.write_text("LEARNING_RATE: [3e-5, 1e-4, null]\nCORPUS: no\nMAX_LEN: 64\nEXACT: yes\nSEED: [1, 2]\n")
-    values = run.typed(run.read_grid(grid), run.read_notebooks())
+    values = run.typed(run.read_grid(grid), run.read_notebooks(run.NOTEBOOKS))
     assert values.pop("LEARNING_RATE") == [3e-5, 1e-4, None]
     assert values == {"CORPUS": ["no"], "MAX_LEN": [64], "EXACT": [True], "SEED": [1, 2]}
     assert run.main(["--file", str(grid), "-p", "LEARNING_RATE", "5e-5", "--count"]) == 0
     assert capsys.readouterr().out == "2\n"  # -p overrides the file
-    for wrong in ("- SEED", "SEED: {a: 1}", "SEED: []", "SEED: [[1]]", "SEED: [1"):
+    grid.write_text("SEED: [1, 2]\nNAP: 0\n", encoding="utf-8-sig")
+    assert run.read_grid(grid) == {"SEED": ["1", "2"], "NAP": ["0"]}, "the byte order mark of Windows is passed over"
+    for wrong in ("- SEED", "SEED: {a: 1}", "SEED: []", "SEED: [[1]]", "SEED: [1", "[SEED]: 1", "CORPUS: ~", "CORPUS:"):
         grid.write_text(wrong)
         assert run.main(["--file", str(grid), "--count"]) == 2
+    capsys.readouterr()
+    grid.write_text("SEED: 1\nNAP: 0\nSEED: 2\n")
+    assert run.main(["--file", str(grid), "--count"]) == 2
+    assert "gives SEED twice" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- grids
 
 
 def test_runs_are_named_by_what_varies_whatever_the_order(run, capsys):
-    assert (
-        run.main(
-            [
-                "-p",
-                "SEED",
-                "1",
-                "2",
-                "1",
-                "-p",
-                "MAX_LEN",
-                "64",
-                "128",
-                "-p",
-                "NAP",
-                "0",
-                "--dry-run",
-            ]
-        )
-        == 0
-    )
+    assert run.main(["-p", "SEED", "1", "2", "1", "-p", "MAX_LEN", "64", "128", "-p", "NAP", "0", "--dry-run"]) == 0
     names = [line.split() for line in capsys.readouterr().out.splitlines()]
-    expected = [
-        "MAX_LEN=64,SEED=1",
-        "MAX_LEN=64,SEED=2",
-        "MAX_LEN=128,SEED=1",
-        "MAX_LEN=128,SEED=2",
-    ]
+    expected = ["MAX_LEN=64,SEED=1", "MAX_LEN=64,SEED=2", "MAX_LEN=128,SEED=1", "MAX_LEN=128,SEED=2"]
     assert names == [[str(index), f"sweep/{name}"] for index, name in enumerate(expected)]
 
 
 def test_what_does_not_depend_on_what_varies_is_shared(run):
-    notebooks = run.read_notebooks()
+    notebooks = run.read_notebooks(run.NOTEBOOKS)
     stems = run.chosen(notebooks, None, run.EVALUATION)
     runs = run.make_grid("b", {"SEED": [1, 2], "MAX_LEN": [64, 128], "CORPUS": ["x"]}, stems, notebooks)
     assert [one.notebooks[-1] for one in runs] == ["05_evaluate"] * 4
@@ -311,34 +358,52 @@ def test_places_are_one_a_gpu_or_share_the_cores(run, monkeypatch):
     monkeypatch.setattr(run, "cores", lambda: 8)
     monkeypatch.setattr(run, "GIB_A_RUN", 1e-3)
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert run.places(None, 1, 3) == [{"OMP_NUM_THREADS": "2"}] * 3
     assert run.places(None, 1, 100) == [{"OMP_NUM_THREADS": "1"}] * 8
     assert run.places(2, 1, 100) == [{"OMP_NUM_THREADS": "4"}] * 2
     assert run.places(None, 2, 100) == [{"OMP_NUM_THREADS": "1"}] * 4
+    assert run.places(5, 1, 2) == [{"OMP_NUM_THREADS": "4"}] * 2  # no more places than runs
+    assert run.check_gpus(2) is None
+
+    def cards(*arguments):
+        return [place["CUDA_VISIBLE_DEVICES"] for place in run.places(*arguments)]
+
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3,5,6")
-    assert [place["CUDA_VISIBLE_DEVICES"] for place in run.places(None, 1, 100)] == [
-        "0",
-        "3",
-        "5",
-        "6",
-    ]
-    assert [place["CUDA_VISIBLE_DEVICES"] for place in run.places(None, 2, 100)] == ["0,3", "5,6"]
-    assert [place["CUDA_VISIBLE_DEVICES"] for place in run.places(5, 1, 100)] == [
-        "0",
-        "3",
-        "5",
-        "6",
-        "0",
-    ]
+    assert cards(None, 1, 100) == ["0", "3", "5", "6"]
+    assert cards(None, 2, 100) == ["0,3", "5,6"]
+    assert cards(None, 3, 100) == ["0,3,5"], "a run of three processes cannot do with one GPU"
+    assert cards(5, 1, 100) == ["0", "3", "5", "6", "0"]
+    assert run.check_gpus(4) is None
+    with pytest.raises(run.Refused, match="--processes 5 needs a GPU for each, and this machine has 4"):
+        run.check_gpus(5)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "yes")
+    assert run.places(1, 1, 1) == [{"OMP_NUM_THREADS": "8"}]
 
 
-def test_dask_without_its_package_or_scheduler_says_so(run, capsys, monkeypatch):
+def test_a_run_is_marked_by_its_code_and_by_what_that_imports(run, toy):
+    def codes():
+        run.code_of.cache_clear()
+        return [run.code_of(name) for name in ("03_cut", "04_train")]
+
+    notebook = toy / "notebooks/04_train.ipynb"
+    notebook.write_text(notebook.read_text().replace("import json,", "import near\\nimport json,"))
+    run.cells_of.cache_clear()
+    (toy / "near.py").write_text("def load():\n    from far import value\n")
+    (toy / "far.py").write_text("import near\nvalue = 1\n")
+    before = codes()
+    (toy / "unused.py").write_text("value = 1\n")
+    assert codes() == before
+    (toy / "far.py").write_text("import near\nvalue = 2\n")
+    cut, train = codes()
+    assert cut == before[0] and train != before[1]
+
+
+def test_dask_without_its_package_says_so(run, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert run.main(["-p", "SEED", "1", "2", "--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"]) == 2
     assert "pip install" in capsys.readouterr().err
-    assert run.main(["-p", "SEED", "1", "2", "--backend", "dask"]) == 2
-    assert "--scheduler" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- one run
@@ -351,6 +416,7 @@ def test_the_series_once(toy):
     confusing = {"JUPYTER_PATH": str(toy / "share"), "MPLBACKEND": "Agg"}
     code, output = call(toy, "-p", "LEARNING_RATE", "3e-5", "-p", "RUN", "mine", **confusing)
     assert code == 0, output
+    assert output.startswith("01_setup to 05_evaluate, into ")
     assert executed(toy) == {"mine": "01 02 03 04 05"}
     folder = toy / "runs/mine"
     assert json.loads((folder / "metrics.json").read_text())["parameters"]["LEARNING_RATE"] == 3e-5
@@ -382,24 +448,68 @@ def test_ctrl_c_leaves_no_kernel(small):
     assert kernels(small)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=20)
-    assert process.returncode == 130 and "Stopped." in output
+    assert process.returncode == 130 and "a single run repeats 01 to 03" in output
     assert not kernels(small)
 
 
 def test_a_kernel_that_does_not_start_is_started_once_more(toy):
     script = """
-import papermill, run
-run.end_with_starter = lambda scratch: None
+import papermill
+from runner import kernel
+kernel.end_with_starter = lambda scratch: None
 calls = []
 def execute(*arguments, **options):
     calls.append(1)
     if len(calls) == 1:
         raise RuntimeError("Kernel died before replying to kernel_info")
 papermill.execute_notebook = execute
-task = {"notebook": "01_setup", "parameters": {}, "executed": "x.ipynb", "many": False}
-assert run.notebook_process(task) == 0 and len(calls) == 2
+task = {"notebook": "notebooks/01_setup.ipynb", "parameters": {}, "executed": "x.ipynb", "many": False}
+assert kernel.execute(task) == 0 and len(calls) == 2
 """
     subprocess.run([sys.executable, "-c", script], cwd=toy, check=True, timeout=60)
+
+
+def test_a_run_made_anew_keeps_nothing_stale(quick, monkeypatch):
+    folder = quick.RUNS / "default"
+    assert quick.main([]) == 0
+    for name in ("report.html", "checkpoint.pt"):
+        (folder / name).touch()
+    quick.fail = lambda notebook: "ValueError: no" if notebook == "02_load" else None
+    assert quick.main([]) == 1
+    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert left == ["checkpoint.pt", "notebooks/01_setup.ipynb", "run.json", "state.json"]
+    edit(quick, "05_evaluate")
+    assert quick.main([]) == 1 and (folder / "checkpoint.pt").exists()
+    edit(quick, "04_train")
+    assert quick.main(["--until", "03"]) == 1  # which does not know 04, and does not forget it
+    assert quick.main([]) == 1 and not (folder / "checkpoint.pt").exists()
+
+
+def test_training_does_not_go_on_with_other_code(quick):
+    """Training broke off and left a checkpoint, from which the next call goes on, unless the code was edited."""
+    checkpoint = quick.RUNS / "b/SEED=1/checkpoint.pt"
+    quick.fail = lambda notebook: "MemoryError: full" if notebook == "04_train" else None
+    assert quick.main(["-p", "SEED", "1", "--batch", "b"]) == 1
+    checkpoint.touch()
+    assert quick.main(["-p", "SEED", "1", "--batch", "b"]) == 1 and checkpoint.exists()
+    edit(quick, "04_train")
+    assert quick.main(["-p", "SEED", "1", "--batch", "b"]) == 1 and not checkpoint.exists()
+    assert quick.executed == [f"SEED=1 {number}" for number in ("01", "02", "03", "04", "04", "04")]
+
+
+def test_files_that_another_process_has_open_are_waited_for(run, toy, monkeypatch):
+    tries = []
+
+    def replace_on_windows(source, target):
+        tries.append(source)
+        if len(tries) < 3:
+            raise PermissionError("in use")
+        os.rename(source, target)
+
+    monkeypatch.setattr(run.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(run.os, "replace", replace_on_windows)
+    run.write_json(toy / "x.json", {"a": 1})
+    assert run.read_json(toy / "x.json") == {"a": 1} and len(tries) == 3
 
 
 @pytest.mark.slow
@@ -473,42 +583,205 @@ def test_index_by_index_at_once_the_shared_work_is_done_once(toy):
     assert json.loads((toy / "runs/array/MAX_LEN=16/run.json").read_text())["run"] == "array/MAX_LEN=16"
 
 
+def test_a_shorter_until_forgets_nothing(quick, capsys):
+    grid = ["-p", "MAX_LEN", "8", "9", "--jobs", "1"]
+    quick.fail = lambda notebook: "ValueError: no" if notebook == "05_evaluate" else None
+    assert quick.main(grid) == 1
+    done, quick.fail = len(quick.executed), lambda notebook: None
+    for until in ("03", "04"):
+        assert quick.main([*grid, "--until", until]) == 0, "nothing to compare, so nothing that fails"
+    assert quick.executed[done:] == []
+    capsys.readouterr()
+    assert quick.main([*grid, "-p", "NAP", "2"]) == 2 and "NAP 0.0 (now 2.0)" in capsys.readouterr().err
+    assert quick.main(grid) == 0
+    assert quick.executed[done:] == ["MAX_LEN=8 05", "MAX_LEN=9 05", "sweep 07"]
+    assert "2 runs to do, into " in capsys.readouterr().out
+    assert quick.main([*grid, "--until", "03"]) == 0
+    assert quick.main([*grid[:3], "10", "--batch", "other", "--until", "03"]) == 0  # no metrics at all
+    assert quick.executed[done + 3 :].count("other 07") == 0
+
+
+def test_a_run_folder_is_not_deleted_for_a_state_that_cannot_be_read(quick, capsys, monkeypatch):
+    grid = ["-p", "SEED", "1", "2"]
+    folder = quick.RUNS / "sweep/SEED=1"
+    assert quick.main(grid) == 0
+    kept, executed = (folder / "state.json").read_text(), len(quick.executed)
+    for damage in (lambda: (folder / "state.json").write_text("{"), lambda: (folder / "state.json").unlink()):
+        damage()  # the latter is what a run made by hand looks like
+        assert quick.main(grid) == 2
+        assert "SEED=1 holds a run made by hand, or its state.json is damaged" in capsys.readouterr().err
+    (folder / "state.json").write_text(kept)
+
+    def read_text(path, **options):
+        raise PermissionError(f"cannot open {path}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quick.time, "sleep", lambda seconds: None)
+        patched.setattr(quick, "cells_of", lambda notebook: [])
+        patched.setattr(quick, "code_of", lambda notebook: "")
+        patched.setattr(Path, "read_text", read_text)
+        assert quick.main(grid) == 2
+    assert "cannot open" in capsys.readouterr().err
+    assert (folder / "metrics.json").exists() and quick.main(grid) == 0
+    assert quick.executed[executed:] == ["sweep 07"]
+
+
+def test_a_run_whose_deletion_was_killed_is_made_anew(quick, monkeypatch):
+    quick.fail = lambda notebook: "ValueError: no" if notebook == "05_evaluate" else None
+    assert quick.main(["--batch", "b"]) == 1
+    edit(quick, "02_load")
+    with monkeypatch.context() as patched:
+        patched.setattr(quick.shutil, "rmtree", lambda folder, **options: (folder / "state.json").unlink() or 1 / 0)
+        assert quick.main(["--batch", "b"]) == 1
+    (quick.RUNS / "b/run/state.json").unlink()
+    quick.fail = lambda notebook: None
+    assert quick.main(["--batch", "b"]) == 0
+    assert quick.executed[-6:-1] == [f"run {number}" for number in ("01", "02", "03", "04", "05")]
+
+
+def test_finished_runs_of_other_calls_are_named(quick, capsys):
+    assert quick.main(["-p", "SEED", "1", "2"]) == 0
+    assert "not of this call" not in capsys.readouterr().out
+    assert quick.main(["-p", "SEED", "2", "3"]) == 0
+    assert "(1 of them not of this call, such as SEED=1: --batch NAME" in capsys.readouterr().out
+
+
+def test_like_failures_are_told_once(quick, capsys):
+    quick.fail = lambda notebook: "ValueError: no corpus" if notebook == "02_load" else None
+    assert quick.main(["-p", "SEED", "1", "2", "3"]) == 1
+    output = capsys.readouterr().out
+    assert output.count("failed in 02_load:\n  ValueError: no corpus\n  and so did 2 more, for the same reason") == 1
+    assert "3 of 3 runs failed" in output and "executed notebook" not in output  # there is none
+    assert quick.executed == [f"{name} {number}" for name, number in zip([quick.executed[0][:-3]] * 2, ("01", "02"))]
+
+
+def test_an_error_of_our_own_leaves_its_traceback_in_the_log(quick, capsys, monkeypatch):
+    def fail(notebook):
+        if notebook == "03_cut":
+            raise OSError("disk full")
+
+    quick.fail = fail
+    assert quick.main(["--batch", "b"]) == 1
+    output = capsys.readouterr().out
+    assert "b/run failed in 03_cut:\n  OSError: disk full\n  log: " in output
+    log = (quick.RUNS / "b/run/run.log").read_text()
+    assert "Traceback" in log and "in fail" in log
+    quick.fail = lambda notebook: None
+    monkeypatch.setattr(quick.shutil, "copytree", lambda *_, **options: 1 / 0)
+    assert quick.main(["-p", "SEED", "1", "2", "--jobs", "1"]) == 1
+    assert "sweep/SEED=1 failed:\n  ZeroDivisionError: division by zero\n  log: " in capsys.readouterr().out
+
+
+def test_the_processes_of_notebooks_are_told_what_this_call_was_told(quick, monkeypatch):
+    """Those of a cluster have another environment."""
+    told = {"BERT_DATA": "/data", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "yes"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert quick.main(["--batch", "b"]) == 0
+    assert quick.calls[0].environment == told | {"OMP_NUM_THREADS": "1"} and quick.calls[0].processes == 1
+
+
+class AtOnce(concurrent.futures.Executor):
+    def submit(self, function, *arguments):
+        future = concurrent.futures.Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+@pytest.mark.parametrize(
+    ("status", "counts"), [("finished", "1 done, 1 running, 0"), ("failed", "0 done, 1 running, 1")]
+)
+def test_a_line_on_a_terminal_says_where_a_batch_stands(quick, monkeypatch, status, counts):
+    clock, lines, shown = [0], [], []
+
+    def execute(run, call):
+        clock[0] += 60
+        quick.write_json(run.folder / "state.json", {"call": "me", "status": status, "error": "x", "notebooks": {}})
+        if run.name == "b/SEED=4":
+            quick.write_json(run.folder / "state.json", {"call": "me", "status": "running", "notebook": "04_train"})
+        return {"status": status, "error": "x"}
+
+    monkeypatch.setattr(quick, "time", types.SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr(quick, "showing", lambda line: lines.append(line) or contextlib.nullcontext())
+    monkeypatch.setattr(quick.console, "print", lambda text: shown.append(lines[0]()))
+    notebooks = quick.read_notebooks(quick.NOTEBOOKS)
+    runs = quick.make_grid("b", {"SEED": [1, 2, 3, 4]}, quick.chosen(notebooks, None, quick.EVALUATION), notebooks)
+    for run in runs:
+        run.folder.mkdir(parents=True)
+    quick.run_batch(runs, quick.Call(Path("me")), AtOnce(), execute)
+    assert (
+        shown[0]
+        == f"━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ 1/4  {counts} failed  4 min 0 s gone, about 6 min 40 s left  SEED=4 04_train"
+    )
+    assert shown[-1].startswith("━" * 24 + " 4/4")
+
+
+def test_a_line_on_a_terminal_says_where_a_run_stands(quick, monkeypatch):
+    lines, shown = [], []
+    monkeypatch.setattr(quick, "showing", lambda line: lines.append(line) or contextlib.nullcontext())
+    log = quick.RUNS / "default/run.log"
+
+    def fail(notebook):
+        log.write_text(
+            "Executing Cell 1---\nEnding Cell 1---\n" * 5
+            + "\x1b[1mepoch\x1b[0m 3\nExecuting Cell 6---\n\n[IPKernelApp] x"
+        )
+        shown.append(lines[0]())
+
+    quick.fail = fail
+    assert quick.main([]) == 0
+    assert re.fullmatch(r"04_train  ━{4}╌{20} 5/25  \d s  epoch 3", shown[3])
+
+
+def test_a_live_line_is_one_line(run, monkeypatch):
+    output = io.StringIO()
+    monkeypatch.setattr(run, "console", run.Console(file=output, force_terminal=True, width=20))
+    with run.showing(lambda: "[bold] " + "x" * 99):
+        pass
+    assert "[bold] xxxxxxxxxxxx…" in output.getvalue() and "x" * 13 not in output.getvalue()
+
+
 @pytest.mark.slow
 def test_a_dask_cluster_loses_a_worker_and_no_run(small):
-    daemons = []
+    """And before that it has no worker and is interrupted, and in the end it loses its scheduler."""
+    scheduler_file = small.parent / "scheduler.json"
+    where = ["--scheduler-file", scheduler_file, "--no-dashboard"]
+    started = [dask(small, "scheduler", "--host", "127.0.0.1", "--port", 0, *where)]
     try:
-        scheduler_file = small.parent / "scheduler.json"
-        where = ["--scheduler-file", scheduler_file, "--no-dashboard"]
-        daemons += [dask(small, "scheduler", "--host", "127.0.0.1", "--port", 0, *where)]
         wait_until(scheduler_file.exists)
         address = json.loads(scheduler_file.read_text())["address"]
-        worker = [
-            "worker",
-            address,
-            "--nthreads",
-            1,
-            "--no-nanny",
-            "--no-dashboard",
-            "--local-directory",
-            small.parent,
-        ]
-        daemons += [dask(small, *worker), dask(small, *worker)]
-        process = start(small, "-p", "SEED", 1, 2, "-p", "NAP", 3, "--until", "04", "--backend", "dask",
-                        "--scheduler", address)  # fmt: skip
+        call = ["-p", "SEED", 1, 2, "--until", "04", "--backend", "dask", "--scheduler", address, "-p", "NAP"]
+
+        started += [process := start(small, *call, 60)]
+        assert "no worker has joined" in process.stdout.readline() and "2 runs to do" in process.stdout.readline()
+        time.sleep(1)  # until the runs are submitted
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+        assert process.returncode == 130 and "Traceback" not in output
+
+        worker = ["worker", address, "--nthreads", 1, "--no-nanny", "--no-dashboard", "--local-directory", small.parent]
+        started += (workers := [dask(small, *worker), dask(small, *worker)])
+        started += [process := start(small, *call, 3)]
         wait_until(has_begun(small, "04"))
         time.sleep(0.5)
-        daemons[1].kill()
+        workers[0].kill()
         output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0 and "[2/2]" in output, output
+        counts = executed(small)
+        (shared,) = (name for name in counts if "/.shared/" in name)
+        assert counts[shared] == "02 03"
+        for seed in (1, 2):
+            assert json.loads((small / f"runs/sweep/SEED={seed}/model.json").read_text())[3] == seed
+
+        started += [process := start(small, *call, 60, "--batch", "lost")]
+        wait_until(has_begun(small, "04 lost"))
+        started[0].kill()
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 2 and "went away" in output and "Traceback" not in output, output
+        wait_until(lambda: len(kernels(small)) == 0)
     finally:
-        for daemon in daemons:
-            daemon.kill()
-    assert process.returncode == 0, output
-    assert "[2/2]" in output
-    counts = executed(small)
-    (shared,) = (name for name in counts if "/.shared/" in name)
-    assert counts[shared] == "02 03"
-    for seed in (1, 2):
-        assert json.loads((small / f"runs/sweep/SEED={seed}/model.json").read_text())[3] == seed
+        for process in started:
+            process.kill()
 
 
 def dask(toy, *arguments):
