@@ -325,6 +325,15 @@ def test_a_file_keeps_numbers_numbers_and_words_words(run, toy, capsys):
     assert "gives SEED twice" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_fits_the_notebooks(recipe):
+    from runner.parameters import read_grid, read_notebooks, typed
+
+    values = typed(read_grid(recipe), read_notebooks(ROOT / "notebooks"))
+    assert values["CORPUS"] == ["cola"] and all(len(own) == 1 for own in values.values())
+    assert values["LEARNING_RATE"][0] < 1e-3 and not {"SEED", "RUN"} & values.keys()
+
+
 # ---------------------------------------------------------------- grids
 
 
