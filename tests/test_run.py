@@ -143,7 +143,7 @@ def quick(run, monkeypatch):
 
     run.executed, run.calls, run.fail = [], [], lambda notebook: None
     monkeypatch.setattr(run, "execute_notebook", execute)
-    monkeypatch.setattr("page.write_page", lambda folder, *_: folder / "report.html")
+    monkeypatch.setattr("runner.page.write_page", lambda folder, *_: folder / "report.html")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return run
 
