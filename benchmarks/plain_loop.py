@@ -100,7 +100,8 @@ def main():
     sys.path.insert(0, str(ROOT))
     import helpers
 
-    runs = sorted(path.parent for path in (helpers.RUNS / options.batch).glob("[!.]*/metrics.json"))[: options.runs]
+    runs = [path.parent for path in (helpers.RUNS / options.batch).glob("[!.]*/metrics.json")]
+    runs = sorted(runs, key=lambda run: (len(run.name), run.name))[: options.runs]  # SEED=2 before SEED=10
     if len(runs) < 2:
         sys.exit(f"{options.batch} has {len(runs)} finished runs below runs/: expected at least 2; see --help.")
     pairs = [(f"{options.batch}/{run.name}", f"{options.batch}-plain/{run.name}") for run in runs]
