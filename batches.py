@@ -178,11 +178,11 @@ def find_pairs(values, compared, several, test_set_of):
     return pairs, unlike
 
 
-def reservations(compared, reference, pairs, same, collapsed, values, longest):
+def reservations(compared, reference, pairs, same, collapsed, values, longest, threads):
     """List of sentences: what empties or weakens the comparison of one parameter (07_compare_runs).
 
     same: {value: whether all its pairs gave identical predictions}; collapsed: set of runs;
-    longest: ids of the longest sentence, infinite if unknown.
+    longest: ids of the longest sentence, infinite if unknown; threads: {run: number, None if unknown}.
     """
     equal = [value for value in same if same[value]]
     tested = [found for value, found in pairs.items() if found and not same[value]]
@@ -218,6 +218,11 @@ def reservations(compared, reference, pairs, same, collapsed, values, longest):
         notes += [
             "Some pairs hold a collapsed run, and one such run can outweigh what the setting does: "
             "look at the medians too."
+        ]
+    if any(len({threads[a], threads[b]} - {None}) == 2 for found in tested for a, b in found):
+        notes += [
+            "Some pairs trained on different numbers of threads. That changes the order of sums, and in 16 bits "
+            "their rounding, which can move a score as another seed does."
         ]
     return notes
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 # Threads of libgomp spin while they wait for each other, by default so long that on an Intel Xeon a step took several
 # times as long where another program needed the core. With 10,000 turns it lost little (0.44 s a step of minilm on
-# 2 cores, 0.15 s when quiet). On an AMD EPYC the default is 4 % faster, and no slower beside another program
-# (results/speed/minilm-savings.md). To be set before torch is imported; other systems ignore it.
+# 2 cores, 0.15 s when quiet). On an AMD EPYC the default is 0 to 4 % faster, and no slower beside another
+# program (results/speed/minilm-savings.md). To be set before torch is imported; other systems ignore it.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numpy as np  # noqa: E402
@@ -91,8 +91,8 @@ def pick_precision(device):
     """accelerate's `mixed_precision` for this device: "bf16", "fp16" or "no" (01_setup).
 
     CUDA: bf16 where the chip has it, else fp16 with loss scaling, as on the T4. CPU: bf16 only where its
-    products are clearly faster than in fp32, which takes matrix units such as AMX; many a CPU that knows
-    bf16 is slower with it. Elsewhere fp32.
+    products are measured to be clearly faster than in fp32; some CPUs know bf16 and are slower with it.
+    Elsewhere fp32.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ def answers(wrong, seed, label=LABEL):
     return label ^ (np.random.default_rng(seed).random(len(label)) < wrong)
 
 
-def write_run(batch, name, parameters, prediction, label=LABEL, validation=None, longest=None):
+def write_run(batch, name, parameters, prediction, label=LABEL, validation=None, longest=None, threads=None):
     """A run folder as 02 to 05 and run.py leave it."""
     (batch / name / "corpus").mkdir(parents=True)
     metrics = {
@@ -78,9 +79,8 @@ def write_run(batch, name, parameters, prediction, label=LABEL, validation=None,
         if longest is None
         else {"03_tokenize": {"longest": longest, "seconds": 5.0, "finished": "then", "parameters": {}}}
     )
-    (batch / name / "run.json").write_text(
-        json.dumps({"notebooks": tokens | {"04_train": {"seconds": 130.0, "finished": name, "parameters": parameters}}})
-    )
+    training = {"seconds": 130.0, "finished": name, "parameters": parameters, "threads": threads}
+    (batch / name / "run.json").write_text(json.dumps({"notebooks": tokens | {"04_train": training}}))
     (batch / name / "metrics.json").write_text(json.dumps(metrics))
     (batch / name / "state.json").write_text(json.dumps({"status": "finished"}))
 
@@ -316,6 +316,16 @@ def test_a_single_pair_says_what_it_cannot_say(batch, capsys):
     compare()
     said = capsys.readouterr().out
     assert "1 pair)" in said and "A single pair cannot say" in said
+
+
+def test_pairs_on_different_numbers_of_threads_are_said(batch, capsys):
+    for max_len, threads in [(64, 1), (128, 1), (256, 2)]:
+        write_run(batch, f"MAX_LEN={max_len}", {"MAX_LEN": max_len, "SEED": 1}, answers(0.2, max_len), threads=threads)
+    compare()
+    assert "different numbers of threads." in capsys.readouterr().out
+    shutil.rmtree(batch / "MAX_LEN=256")
+    compare()
+    assert "different numbers of threads." not in capsys.readouterr().out
 
 
 def test_errors_say_what_to_do(batch):

@@ -277,10 +277,9 @@ def test_the_best_epoch_is_the_one_that_is_saved(tiny):
     folder, variables = series("best", **(tiny | {"EPOCHS": 4}))
     epochs, metrics = history(folder), json.loads((folder / "metrics.json").read_text())
     assert metrics["validation"]["mcc"] == pytest.approx(epochs["validation_mcc"].max(), abs=1e-6)
-    assert (
-        helpers.read_run(folder)["notebooks"]["04_train"]["best_epoch"]
-        == epochs["epoch"][epochs["validation_mcc"].idxmax()]
-    )
+    record = helpers.read_run(folder)["notebooks"]["04_train"]
+    assert record["best_epoch"] == epochs["epoch"][epochs["validation_mcc"].idxmax()]
+    assert record["threads"] == torch.get_num_threads()
 
 
 def test_metrics_agree_with_the_predictions_and_scikit_learn(base):
