@@ -4,10 +4,12 @@
 
 04's own loop as train_speed.py times it, beside the same loop with one saving switched off, and with all of them; then
 with the OpenMP library's own way of waiting instead of that of helpers.py, on a quiet machine and with a neighbour that
-keeps one core busy. Writes results/speed/<model>-savings.csv and .md. About 4 minutes with `minilm`, 10 at base size.
+keeps one core busy. Where there is a C++ compiler, also with the layers compiled (torch.compile). Writes
+results/speed/<model>-savings.csv and .md. About 5 minutes with `minilm`, 12 at base size.
 """
 
 import argparse
+import shutil
 from multiprocessing import get_context
 
 import train_speed
@@ -23,6 +25,7 @@ LOOPS = {
     **{f"04 with {name}": {"without": [saving]} for name, saving in THREE.items()},
     "04 with all of these": {"without": list(THREE.values())},
     "04, library's spinning": {"spins": 300_000},  # libgomp's default where GOMP_SPINCOUNT is not set
+    **({"04, layers compiled": {"compiled": True}} if shutil.which("c++") else {}),
 }
 SPINNING = ["04", "04, library's spinning"]
 
@@ -74,8 +77,9 @@ def report(quiet, busy, name, facts):
         "",
         f"Medians over {len(quiet)} rounds ({len(busy)} with a neighbour that keeps one core busy) in which the loops took "
         "turns on the same batches; in brackets the range of the seconds and the middle half of the ratios, which are taken "
-        "within a round. Each loop but the last lacks the saving that it names; the last waits as the OpenMP library does "
-        "by default (GOMP_SPINCOUNT=300000), where helpers.py sets 10000.",
+        "within a round. A loop with something lacks the saving of it; library's spinning waits as the OpenMP library does "
+        "by default (GOMP_SPINCOUNT=300000), where helpers.py sets 10000; layers compiled is torch.compile with one graph "
+        "for all lengths, the compiling itself not counted.",
         "",
         *(f"* {key}: {value}" for key, value in facts.items()),
     ]

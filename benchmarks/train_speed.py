@@ -106,11 +106,14 @@ def split_at_loop(source):
     return None
 
 
-def notebook_04(clock, tokens, about, rows, steps, without=(), **_):
+def notebook_04(clock, tokens, about, rows, steps, without=(), compiled=False, **_):
     """04's own cells up to the loop over the steps, then that loop, each round with other batches of its epoch.
 
-    `without` names functions of savings.py that do nothing in it.
+    `without` names functions of savings.py that do nothing in it; `compiled`: its layers went through torch.compile,
+    one graph for all lengths.
     """
+    import torch
+
     import savings
 
     for name in without:
@@ -128,6 +131,9 @@ def notebook_04(clock, tokens, about, rows, steps, without=(), **_):
         )
     before, loop = parts
     exec(before, variables)
+    layers = [stack for stack in variables["model"].modules() if isinstance(stack, torch.nn.ModuleList)]
+    for layer in [layer for stack in layers for layer in stack if compiled]:
+        layer.compile(dynamic=True)
     for sample in samples(variables["batches"], tokens["offsets"].diff().tolist(), steps):
         variables["batches"] = sample
         clock.start()

@@ -69,12 +69,13 @@ def test_scale(copy):
     assert "| 300 |" in (copy / "results" / "scale" / "README.md").read_text(encoding="utf-8")
 
 
-def test_single_savings(copy, tmp_path):
+def test_single_savings(copy, monkeypatch):
     """Each loop lacks what its name says, and the table says how much slower that is."""
     small = ["--rounds", "1", "--steps", "2", "--corpus", "practice"]
+    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")  # no compiler is needed then
     out = run(copy, "benchmarks/single_savings.py", "--model", "tiny", *small)
     table = pd.read_csv(copy / "results" / "speed" / "tiny-savings.csv", index_col="round")
-    assert table.shape == (1, 8) and (table > 0).all(axis=None)
+    assert table.shape == (1, 9 if shutil.which("c++") else 8) and (table > 0).all(axis=None)
     text = (copy / "results" / "speed" / "tiny-savings.md").read_text(encoding="utf-8")
     assert text.strip() in out and all(f"| {loop} |" in text for loop in table.columns)
     assert "with a busy neighbour" in out
