@@ -77,7 +77,7 @@ def report(quiet, busy, name, facts):
         "",
         f"Medians over {len(quiet)} rounds ({len(busy)} with a neighbour that keeps one core busy) in which the loops took "
         "turns on the same batches; in brackets the range of the seconds and the middle half of the ratios, which are taken "
-        "within a round. A loop with something lacks the saving of it; library's spinning waits as the OpenMP library does "
+        "within a round. Each '04 with' lacks the saving that it names; library's spinning waits as the OpenMP library does "
         "by default (GOMP_SPINCOUNT=300000), where helpers.py sets 10000; layers compiled is torch.compile with one graph "
         "for all lengths, the compiling itself not counted.",
         "",

@@ -131,8 +131,8 @@ def notebook_04(clock, tokens, about, rows, steps, without=(), compiled=False, *
         )
     before, loop = parts
     exec(before, variables)
-    layers = [stack for stack in variables["model"].modules() if isinstance(stack, torch.nn.ModuleList)]
-    for layer in [layer for stack in layers for layer in stack if compiled]:
+    stacks = [module for module in variables["model"].modules() if isinstance(module, torch.nn.ModuleList)]
+    for layer in itertools.chain.from_iterable(stacks if compiled else []):
         layer.compile(dynamic=True)
     for sample in samples(variables["batches"], tokens["offsets"].diff().tolist(), steps):
         variables["batches"] = sample
