@@ -1,0 +1,55 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yield a temporary path beside `path`, which takes its name if the block succeeds (02_load_cola).
+
+    So a file or a folder appears whole or not at all, whenever the process is killed.
+    """
+    path = Path(path)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield new
+        if path.is_dir():
+            remove(path)
+        patiently(lambda: os.replace(new, path))
+    finally:
+        remove(new)
+
+
+def remove(path):
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def write_json(path, content):
+    """Write `content` to `path` as indented JSON, whole or not at all."""
+    with replacing(path) as new:
+        new.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path):
+    """What a JSON file holds; {} where it is missing. Raises ValueError where it is damaged."""
+    try:
+        return json.loads(patiently(lambda: Path(path).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+
+
+def patiently(action):
+    """action(). On Windows a file that another process has open cannot be replaced, or read just then: try for 1 s."""
+    for _ in range(10):
+        with contextlib.suppress(PermissionError):
+            return action()
+        time.sleep(0.1)
+    return action()

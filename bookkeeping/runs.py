@@ -1,0 +1,111 @@
+"""The run folder, which is all that passes between notebooks: what one has finished, with which parameters."""
+
+import datetime
+import importlib.metadata
+import platform
+import time
+from pathlib import Path
+
+from bookkeeping import SeriesError
+from bookkeeping.files import read_json, remove, replacing, write_json
+from bookkeeping.parameters import DECLARED, typed
+
+# every notebook of the series, and the one whose results it reads
+NEEDS = {
+    "01_setup": None,
+    "02_load_cola": None,
+    "03_tokenize": "02_load_cola",
+    "04_train": "03_tokenize",
+    "05_evaluate": "04_train",
+    "06_save_and_load": "04_train",
+}
+
+
+def check_parameters(namespace):
+    """{name: value} of the declared parameters among a notebook's variables, each put back there as its kind.
+
+    Raises SeriesError for a value that its declaration does not take.
+    """
+    values = {name: typed(name, namespace[name]) for name in DECLARED if name in namespace}
+    namespace.update(values)
+    return values
+
+
+def read_run(folder):
+    """run.json of a run folder: {"run", "versions", "device", "notebooks": {name: record}} (02_load_cola)."""
+    try:
+        return {"run": Path(folder).name, "notebooks": {}} | read_json(Path(folder) / "run.json")
+    except ValueError as error:
+        raise SeriesError(
+            f"run.json of the run {Path(folder).name!r} is damaged ({error}): delete that run folder."
+        ) from None
+
+
+def versions():
+    """{package: version} of everything that can move a result (01_setup)."""
+    names = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "scikit-learn")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+class Run:
+    """One notebook at work in a run folder, from its parameters cell to its record in run.json.
+
+    folder: Path, made if it is missing. parameters: {name: value} it began with, which is what is recorded.
+    records: {notebook: record} of the notebooks before it.
+    """
+
+    def __init__(self, notebook, namespace, runs, device):
+        """`namespace`: the notebook's variables, globals(); `runs`: folder of the run folders; `device`: in words.
+
+        Raises SeriesError for a parameter out of its range, and when the notebook whose results this one reads has not
+        finished in this run folder, or an earlier one was run again since.
+        """
+        self.notebook, self.device, self._namespace = notebook, device, namespace
+        self.parameters = check_parameters(namespace)
+        self.name = self.parameters.pop("RUN")
+        self.folder = runs / self.name
+        self.records = read_run(self.folder)["notebooks"]
+        self._needs, self._began = NEEDS[notebook], time.time()
+        if self._needs and self._needs not in self.records:
+            raise SeriesError(
+                f"this notebook reads what {self._needs}.ipynb makes, and the run {self.name!r} has none that is up to "
+                f"date. Run {self._needs}.ipynb first, or all that it needs in one call: "
+                f"python run.py --until {self._needs} -p RUN {self.name}"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def finish(self, files=None, **results):
+        """Write a notebook's results, and last its record: parameters, `results`, seconds (02_load_cola).
+
+        files: {name in the run folder: function that writes it to the path it is given}. The old record and those of the
+        later notebooks, which read these results, are dropped first: whatever is killed midway, run.json never vouches
+        for a mixture. 01_setup makes nothing that others read, so it drops nothing but its own.
+        """
+        self._check_that_nothing_changed()
+        series = list(NEEDS)
+        stale = series[series.index(self.notebook) :] if self.notebook != "01_setup" else [self.notebook]
+        content = read_run(self.folder)
+        content["notebooks"] = {name: record for name, record in content["notebooks"].items() if name not in stale}
+        write_json(self.folder / "run.json", content)
+        for leftover in [path for path in self.folder.glob(".*") if path.suffix[1:].isdigit()]:
+            remove(leftover)  # what `replacing` had begun in a process that was killed
+        for name, write in (files or {}).items():
+            with replacing(self.folder / name) as new:
+                write(new)
+        finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        seconds = round(time.time() - self._began, 1)
+        record = {"parameters": self.parameters, **results, "seconds": seconds, "finished": finished}
+        content |= {"run": self.name, "versions": versions(), "device": self.device}
+        content["notebooks"][self.notebook] = record
+        write_json(self.folder / "run.json", content)
+
+    def _check_that_nothing_changed(self):
+        """Refuse to vouch for a mixture: of old and new parameters, or of old and new results of an earlier notebook."""
+        for name, then in self.parameters.items():
+            if (now := typed(name, self._namespace[name])) != then:
+                raise SeriesError(
+                    f"{name} was {then!r} when this notebook began, and is {now!r} now. What was made in between may be of "
+                    "either: run the notebook again from its parameters on."
+                )
+        if self._needs and read_run(self.folder)["notebooks"].get(self._needs) != self.records[self._needs]:
+            raise SeriesError(f"{self._needs} was run again while this notebook was at work: run this one again, too.")
