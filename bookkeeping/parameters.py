@@ -78,18 +78,18 @@ DECLARED = {
 }
 
 
-def declared(name, default=None):
-    """What is declared of a parameter; of one that is not, as in a notebook of your own: any value like its default."""
-    kind = type(default) if type(default) in KINDS else str
+def declared(name, default=None, kind=None):
+    """What is declared of a parameter; of one that is not, as in a notebook of your own: `kind`, or like its default."""
+    kind = kind or (type(default) if type(default) in KINDS else str)
     return DECLARED.get(name) or Declared(kind, or_none=default is None)
 
 
-def typed(name, value, default=None):
+def typed(name, value, default=None, kind=None):
     """`value` as the parameter's kind, whether it came as text or not. Raises SeriesError with what was expected.
 
     Text from a command line or a YAML file stands for what it says: "5e-5" for a number, "none" for None.
     """
-    own = declared(name, default)
+    own = declared(name, default, kind)
     if own.or_none and (value is None or isinstance(value, str) and value.lower() in EMPTY | {"none"}):
         return None
     try:
