@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
+from bookkeeping.files import replacing
 from runner import paths
 from runner.pictures import describe, opening
 
@@ -26,10 +27,9 @@ def write_page(folder, notebooks, title, rows, head=None, picture=None):
     for notebook in executed.values():
         describe(notebook.cells)
     shown = opening(executed[picture[0]].cells, *picture[1:]) if picture and picture[0] in executed else None
-    page = nbformat.v4.new_notebook(metadata={"title": title})
+    page = nbformat.v4.new_notebook(metadata=next(iter(executed.values())).metadata | {"title": title})
     page.cells = [nbformat.v4.new_markdown_cell(top(title, rows, head, shown, notebooks))]
     for name, notebook in executed.items():
-        page.metadata["language_info"] = notebook.metadata.get("language_info", {})
         page.cells += [nbformat.v4.new_markdown_cell(f'<a id="{name}"></a>\n\n---'), *notebook.cells]
         for number, cell in enumerate(notebook.cells):
             cell.id = f"{name}-{number}"
@@ -37,7 +37,8 @@ def write_page(folder, notebooks, title, rows, head=None, picture=None):
                 cell.source = LINKED.sub(embedded, re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](#\1)", cell.source))
     exporter = HTMLExporter(raw_template=TEMPLATE.read_text(encoding="utf-8"))
     content, _ = exporter.from_notebook_node(page)
-    (folder / "report.html").write_text(content, encoding="utf-8")
+    with replacing(folder / "report.html") as new:
+        new.write_text(content, encoding="utf-8")
     return folder / "report.html"
 
 

@@ -15,7 +15,7 @@ def describe(cells):
         for output, kind in pictures_of(cell):
             own = output.metadata.setdefault(kind, {})
             titles = re.findall(r"<title>(.+?)</title>", output.data[kind]) if kind == "image/svg+xml" else []
-            above = plain(f"{heading}: {sentence}").strip(": ")
+            above = plain(f"{heading}{'' if heading.endswith(('?', '!')) else ':'} {sentence}").strip(": ")
             own["alt"] = own.get("alt") or "".join(titles[:1]) or above or "a picture without a description"
 
 
@@ -38,8 +38,8 @@ def pictures_of(cell):
 
 def first_sentence(markdown):
     """The first sentence of the prose in a markdown cell; "" where there is none."""
-    prose = [line for line in markdown.splitlines() if re.match(r"[\w*`$\"'“(\[]", line)]
-    return re.match(r".*?(?:[.!?:](?=\s|$)|$)", " ".join(prose))[0]
+    prose = [line for line in markdown.splitlines() if re.match(r"\*\*|[^\W\d]|[`$\"'“(]|\[(?!!)", line)]
+    return re.match(r".*?(?:[.!?](?=\s+[A-Z*]|$)|$)", " ".join(prose))[0]
 
 
 def plain(markdown):
