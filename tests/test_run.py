@@ -163,6 +163,8 @@ def test_the_series_once(toy):
     assert all((toy.parent / row / f"{name}.ipynb").exists() for name in TOY)
     page = (folder / "report.html").read_text()
     assert all(f'id="{name}"' in page for name in TOY) and 'href="#02_load"' in page
+    assert "<title>mine: test MCC 0.042 (0.000 to 0.500)</title>" in page
+    assert "<td>0.042  (95 % interval 0.000 to 0.500; accuracy 0.700)</td>" in page
     assert "data:image/svg+xml" in page and "epoch 9" in page
     scripts = re.findall(r"<script[^>]*src=[^>]*>", page)
     assert all("async" in script for script in scripts), "the page would wait for the network"
@@ -290,7 +292,9 @@ def test_a_batch_is_killed_goes_on_and_retries_what_failed(toy):
     table = output[output.index("run  ") :]
     assert len(re.findall(r"SEED=\d+ +0\.0\d+ +0\.000 to 0\.500", table)) == 3
     compared = (toy / "runs/sweep/notebooks/07_compare.ipynb").read_text()
-    assert "['SEED=1', 'SEED=13', 'SEED=2']" in compared and (toy / "runs/sweep/report.html").exists()
+    assert "['SEED=1', 'SEED=13', 'SEED=2']" in compared
+    page = (toy / "runs/sweep/report.html").read_text()
+    assert "<title>sweep: 3 of 3 runs finished</title>" in page and "<td>SEED=13</td><td>0.013</td>" in page
 
     before = executed(toy)
     code, output = call(toy, *grid)
