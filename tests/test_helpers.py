@@ -15,8 +15,7 @@ import pytest
 import torch
 
 import helpers
-import savings
-import sources
+from lesson import savings, sources
 
 
 @contextlib.contextmanager
@@ -220,80 +219,6 @@ def test_other_bytes_in_data_are_replaced_by_the_right_ones(served_zip, tmp_path
     (data / "cola_public_1.1.zip").write_bytes(b"half a zip")
     path = sources.fetch_cola([f"{address}/cola.zip"], data)
     assert helpers.sha256(path) == sources.COLA_SHA256
-
-
-# ---------------------------------------------------------------- run folders
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(helpers, "RUNS", tmp_path / "runs")
-    return tmp_path / "runs"
-
-
-def finish(folder, *notebooks):
-    for notebook in notebooks:
-        with helpers.finishing(folder, notebook, {}):
-            pass
-
-
-def test_a_missing_run_folder_names_the_notebook_and_the_call(runs):
-    with raises("04_train.ipynb", "'nowhere'", "python run.py --until 04_train -p RUN nowhere"):
-        helpers.run_folder("nowhere", needs="04_train")
-    assert not runs.exists(), "asking makes nothing"
-
-
-def test_a_rerun_makes_the_later_notebooks_stale_and_01_does_not(runs):
-    folder = helpers.run_folder("a/b")
-    finish(folder, "02_load_cola", "03_tokenize", "04_train", "01_setup")
-    helpers.run_folder("a/b", needs="04_train")
-    finish(folder, "02_load_cola")
-    helpers.run_folder("a/b", needs="02_load_cola")
-    for stale in ["03_tokenize", "04_train"]:
-        with raises(stale):
-            helpers.run_folder("a/b", needs=stale)
-
-
-def test_a_notebook_that_dies_while_writing_is_not_finished(runs):
-    folder = helpers.run_folder("run")
-    finish(folder, "02_load_cola", "03_tokenize")
-    with pytest.raises(KeyboardInterrupt), helpers.finishing(folder, "03_tokenize", {}):
-        raise KeyboardInterrupt
-    assert list(helpers.read_run(folder)["notebooks"]) == ["02_load_cola"]
-
-
-def test_leftovers_of_a_killed_process_are_removed_and_a_damaged_record_is_said(runs):
-    folder = helpers.run_folder("run")
-    (folder / ".model.4711").mkdir()
-    (folder / ".checkpoint.pt.4711").write_bytes(b"half")
-    finish(folder, "02_load_cola")
-    assert [path.name for path in folder.iterdir()] == ["run.json"]
-    (folder / "run.json").write_text("{")
-    with raises("run.json", "'run'", "damaged", "delete"):
-        helpers.run_folder("run", needs="02_load_cola")
-
-
-def test_records_say_what_was_asked_and_with_which_versions(runs):
-    folder = helpers.run_folder("run")
-    with helpers.finishing(folder, "02_load_cola", {"CORPUS": "auto"}) as record:
-        record["corpus"] = "practice"
-    content = json.loads((folder / "run.json").read_text())
-    record = content["notebooks"]["02_load_cola"]
-    assert record["parameters"] == {"CORPUS": "auto"} and record["corpus"] == "practice" and record["finished"]
-    assert torch.__version__.startswith(content["versions"]["torch"]) and content["device"]
-
-
-def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(ZeroDivisionError), helpers.replacing(path) as new:
-        new.write_text("half")
-        assert path.read_text() == "old"
-        raise ZeroDivisionError
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-    with helpers.replacing(path) as new:
-        new.write_text("new")
-    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
 # ---------------------------------------------------------------- tokens and batches

@@ -20,7 +20,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 import helpers
-import sources
+from lesson import sources
 
 matplotlib.use("agg")
 NOTEBOOKS = Path(helpers.ROOT, "notebooks")
@@ -107,7 +107,7 @@ def history(folder):
 
 def results(folder):
     """What a run decided, part by part; a parameter must change some parts and leave the others."""
-    tokens, about = helpers.load_tokens(folder)
+    tokens, header = helpers.load_tokens(folder)
     metrics = json.loads((folder / "metrics.json").read_text())
     return {
         "sentences": (folder / "corpus" / "train.tsv").read_text(encoding="utf-8"),
@@ -160,8 +160,8 @@ def test_parameters_reach_their_place(tiny, tmp_path):
         "WARMUP_FRACTION": 0.5,
     }
     folder, variables = series("place", until="04_train", **(tiny | changes))
-    tokens, about = helpers.load_tokens(folder)
-    assert int(tokens["offsets"].diff().max()) == about["max_len"] == 8
+    tokens, header = helpers.load_tokens(folder)
+    assert int(tokens["offsets"].diff().max()) == header["max_len"] == 8
     assert len(variables["rows"]["validation"]) == -(-len(tokens["row"][tokens["split"] <= 1]) // 4)
     assert variables["steps"] == variables["steps_per_epoch"] == -(-len(variables["rows"]["train"]) // 10)
     decays = {
