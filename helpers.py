@@ -120,6 +120,22 @@ class _Code(str):
         return {"text/plain": str(self), "text/html": page}
 
 
+def show(figure, alt):
+    """Show a matplotlib figure with `alt`, a sentence for those who cannot see it (01_setup)."""
+    from IPython.display import display
+    from matplotlib.pyplot import close
+
+    display(figure, metadata={"image/png": {"alt": alt}})
+    close(figure)
+
+
+def set_theme():
+    """seaborn's look for all plots: its colour-blind palette, and text drawn as it is, dollar signs included (01_setup)."""
+    import seaborn
+
+    seaborn.set_theme(style="whitegrid", palette="colorblind", rc={"text.parse_math": False, "figure.figsize": (8, 3)})
+
+
 def roadmap(step):
     """The picture of the series with step number `step` marked (01_setup)."""
     from IPython.display import SVG

@@ -1,12 +1,14 @@
 """bookkeeping/: whole files, kinds and ranges of parameters, run folders and their records."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 
 import helpers
-from bookkeeping import SeriesError
+from bookkeeping import SeriesError, locks
 from bookkeeping.files import read_json, replacing, write_json
 from bookkeeping.parameters import DECLARED, typed
 
@@ -207,3 +209,41 @@ def test_every_parameter_of_the_notebooks_is_declared():
         for name, seen in papermill.inspect_notebook(path).items():
             assert name in DECLARED, f"{name} of {path.name} has no line in bookkeeping/parameters.py"
             typed(name, eval(seen["default"]))
+
+
+def test_what_was_decided_once_stays_decided(runs):
+    run = begin("01_setup")
+    assert run.decided("precision", lambda: "bf16") == "bf16"
+    run.finish()
+    assert begin("02_load_cola").decided("precision", lambda: 1 / 0) == "bf16"
+
+
+OTHER = """
+import sys, time
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from bookkeeping.runs import Run
+Run("02_load_cola", {{"RUN": "run"}}, Path({runs!r}), "CPU")
+print("owned", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_notebook_says_who_is_at_work_and_a_kill_frees_the_folder(runs):
+    code = OTHER.format(root=str(helpers.ROOT), runs=str(runs))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "owned\n"
+        with raises("02_load_cola.ipynb", f"process {other.pid}", "since 20", "another RUN"):
+            begin("01_setup")
+        begin("01_setup", RUN="another").finish()
+        other.kill()
+    begin("01_setup").finish()
+
+
+def test_a_process_that_a_lock_owner_started_works_in_its_folder(runs, monkeypatch):
+    lock = locks.acquire(runs / "run", "run.py")
+    with raises("run.py .process"):
+        begin("01_setup")
+    monkeypatch.setenv(locks.HELD, str(runs / "run"))
+    begin("01_setup").finish()
+    lock.release()
