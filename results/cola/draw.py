@@ -54,7 +54,9 @@ def draw(runs, path):
     axes.set(ylabel="test MCC on CoLA, 95 % interval", ylim=(-0.03, 0.8))
     sns.despine()
     first = runs[next(iter(PICTURED))].test_mcc
-    title = f"One recipe, {len(first)} seeds: test MCC from {first.min():.2f} to {first.max():.2f}. Which would you report?"
+    title = (
+        f"One recipe, {len(first)} seeds: test MCC from {first.min():.2f} to {first.max():.2f}. Which would you report?"
+    )
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12.5)
     figure.savefig(path, dpi=120)
     plt.close(figure)
