@@ -1,7 +1,7 @@
 # make run · test · sweep · lab · refresh: each sets up .venv by itself.
 PYTHON ?= python3
 PARAMS ?=
-# for pip, such as an index of CPU builds of torch (see README)
+# for pip, such as an index of CPU builds of torch (see docs/teaching.md)
 PIP_ARGS ?=
 BIN := .venv/bin
 # what makes a test or a committed output the same everywhere: CPU, no network, no run folder of yours

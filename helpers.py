@@ -5,15 +5,12 @@ by itself: the lesson stands in the notebooks.
 """
 
 import contextlib
-import datetime
 import functools
 import hashlib
-import importlib.metadata
 import inspect
 import json
 import os
 import platform
-import shutil
 import time
 from pathlib import Path
 
@@ -23,27 +20,17 @@ from pathlib import Path
 # another program (results/speed/minilm-savings.md). To be set before torch is imported; other systems ignore it.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
+
+from bookkeeping import SeriesError
+from bookkeeping.files import replacing, write_json  # noqa: F401
+from bookkeeping.runs import NEEDS, Run, check_parameters, read_run, versions  # noqa: F401
+from lesson.corpora import COLA_FILES, read_sentences  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent
 RUNS = Path(os.environ.get("BERT_RUNS", ROOT / "runs"))
-SERIES = ["01_setup", "02_load_cola", "03_tokenize", "04_train", "05_evaluate", "06_save_and_load"]
-
-COLA_FILES = {  # our names → the corpus' own; the tutorial's "test set" is the out-of-domain dev split
-    "train": "in_domain_train.tsv",
-    "in_domain_dev": "in_domain_dev.tsv",
-    "test": "out_of_domain_dev.tsv",
-}
-
-_imported = time.time()
-
-
-class SeriesError(Exception):
-    """An error that its message explains: in a notebook it is shown without the traceback."""
-
-    def _render_traceback_(self):
-        return [f"{type(self).__name__}: {self}"]
+SERIES = list(NEEDS)  # 01_setup to 06_save_and_load
 
 
 # ---------------------------------------------------------------- devices (01)
@@ -101,104 +88,48 @@ def pick_precision(device):
     return "no"
 
 
-def versions():
-    """{package: version} of everything that can move a result (01_setup)."""
-    names = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "scikit-learn")
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in names},
-    }
+# ---------------------------------------------------------------- run folders (01)
 
 
-# ---------------------------------------------------------------- run folders (02)
+def begin(notebook, namespace):
+    """Check the parameters in `namespace`, which is globals(), and open the run folder for `notebook` (01_setup).
 
-
-@contextlib.contextmanager
-def replacing(path):
-    """Yield a temporary path beside `path`, which takes its name if the block succeeds (02_load_cola).
-
-    So a file or a folder appears whole or not at all, whenever the process is killed.
+    Returns a bookkeeping.runs.Run: .folder, .parameters, .records of the notebooks before, and .finish(...), which writes
+    files and record. Raises SeriesError for a parameter out of its range, or when an earlier notebook has to be run first.
     """
-    path = Path(path)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield new
-        if path.is_dir():
-            remove(path)
-        os.replace(new, path)
-    finally:
-        remove(new)
-
-
-def remove(path):
-    """Remove a file or a folder, if it is there (02_load_cola)."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-
-
-def write_json(path, content):
-    """Write `content` to `path` as indented JSON, whole or not at all (02_load_cola)."""
-    with replacing(path) as new:
-        new.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def run_folder(run, needs=None):
-    """The folder runs/<run>, made if it is missing (02_load_cola).
-
-    `needs` names the notebook whose results the caller reads. Raises SeriesError when that notebook
-    has not finished there, or an earlier one was run again since.
-    """
-    folder = RUNS / run
-    if needs and needs not in read_run(folder)["notebooks"]:
-        raise SeriesError(
-            f"this notebook reads what {needs}.ipynb makes, and the run {run!r} has none that is up to date. "
-            f"Run {needs}.ipynb first, or all that it needs in one call: python run.py --until {needs} -p RUN {run}"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def read_run(folder):
-    """run.json of a run folder: {"run", "versions", "device", "notebooks": {name: record}} (02_load_cola)."""
-    try:
-        return json.loads((Path(folder) / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"run": Path(folder).name, "notebooks": {}}
-    except ValueError as error:
-        raise SeriesError(
-            f"run.json of the run {Path(folder).name!r} is damaged ({error}): delete that run folder."
-        ) from None
-
-
-@contextlib.contextmanager
-def finishing(folder, notebook, parameters):
-    """Write a notebook's results inside this block; its record is added to run.json last (02_load_cola).
-
-    Its old record and those of the later notebooks, which read these results, are dropped first: whatever
-    is killed midway, run.json never vouches for a mixture. Yields the record, a dict, to be filled.
-    01_setup makes nothing that others read, so it drops nothing but its own.
-    """
-    content = read_run(folder)
-    stale = SERIES[SERIES.index(notebook) :] if notebook != "01_setup" else [notebook]
-    content["notebooks"] = {name: record for name, record in content["notebooks"].items() if name not in stale}
-    write_json(folder / "run.json", content)
-    for leftover in [path for path in folder.glob(".*") if path.suffix[1:].isdigit()]:
-        remove(leftover)  # what `replacing` had begun in a process that was killed
-    record = {"parameters": parameters}
-    yield record
-    record["seconds"] = round(time.time() - _imported, 1)
-    record["finished"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    content["versions"], content["device"] = versions(), device_name(pick_device())
-    content["notebooks"][notebook] = record
-    write_json(folder / "run.json", content)
+    return Run(notebook, namespace, RUNS, device_name(pick_device()))
 
 
 def source(function):
-    """Show a helper's source in a notebook: one copy of the code, in sight where it is taught (03_tokenize)."""
-    from IPython.display import Markdown
+    """Show a helper's source in a notebook: one copy of the code, in sight where it is taught (01_setup)."""
+    return _Code(inspect.getsource(function).rstrip())
 
-    return Markdown(f"```python\n{inspect.getsource(function)}```")
+
+class _Code(str):
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        from pygments import highlight
+        from pygments.formatters import HtmlFormatter
+        from pygments.lexers import PythonLexer
+
+        box = "background: #f7f7f7; color: #1a1a1a; padding: 0.6em; overflow-x: auto; font-family: monospace"
+        page = highlight(self, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles=box))
+        return {"text/plain": str(self), "text/html": page}
+
+
+def show(figure, alt):
+    """Show a matplotlib figure with `alt`, a sentence for those who cannot see it (01_setup)."""
+    from IPython.display import display
+    from matplotlib.pyplot import close
+
+    display(figure, metadata={"image/png": {"alt": alt}})
+    close(figure)
+
+
+def set_theme():
+    """seaborn's look for all plots: its colour-blind palette, and text drawn as it is, dollar signs included (01_setup)."""
+    import seaborn
+
+    seaborn.set_theme(style="whitegrid", palette="colorblind", rc={"text.parse_math": False, "figure.figsize": (8, 3)})
 
 
 def roadmap(step):
@@ -209,7 +140,7 @@ def roadmap(step):
     return SVG(drawing.replace(f'id="step-{step}"', f'id="step-{step}" class="here"'))
 
 
-# ---------------------------------------------------------------- files and sentences (02)
+# ---------------------------------------------------------------- files (02)
 
 
 def sha256(path):
@@ -218,62 +149,25 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_sentences(path):
-    """Read a pathlib or zipfile Path in CoLA's format: DataFrame with source, label, mark, sentence (02_load_cola).
-
-    Four tab-separated columns, no header, no quoting, UTF-8. Raises SeriesError with file, line, what was
-    found and what was expected.
-    """
-    import pandas as pd
-
-    content = path.read_bytes()
-    try:
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise SeriesError(
-            f"{path.name}, line {line}: byte {content[error.start]:#04x} is not UTF-8. Save the file as UTF-8."
-        ) from None
-    if lines[-1] == "":
-        lines.pop()
-    if not lines:
-        raise SeriesError(
-            f"{path.name} is empty: expected a line per sentence, source <tab> label <tab> mark <tab> sentence."
-        )
-    rows = [line.split("\t") for line in lines]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != 4:
-            problem = f"{len(row)} tab-separated columns where 4 were expected (source, label, mark, sentence)"
-        elif row[1] not in {"0", "1"}:
-            problem = f"label {row[1]!r} where 0 (unacceptable) or 1 (acceptable) was expected"
-        elif not row[3].strip():
-            problem = "an empty sentence where text was expected"
-        else:
-            continue
-        raise SeriesError(f"{path.name}, line {number}: {problem}. Mend or remove the line.")
-    frame = pd.DataFrame(rows, columns=["source", "label", "mark", "sentence"])
-    return frame.astype({"label": "int8"})
-
-
 # ---------------------------------------------------------------- tokens and batches (03)
 
 
 def load_tokens(folder):
     """The token file of a run folder, memory-mapped (03_tokenize).
 
-    Returns (tokens, about). tokens: "ids" int32 [tokens], all sentences end to end; "offsets" int64
+    Returns (tokens, header). tokens: "ids" int32 [tokens], all sentences end to end; "offsets" int64
     [sentences + 1]; "labels" int64, "split" int8 (index into SPLITS) and "row" int32 [sentences].
-    about: {"model", "max_len", "pad_token_id"}.
+    header: {"name" and "model" that the ids are for, "max_len", "pad_token_id"}.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(folder / "tokens.safetensors", framework="pt") as file:
             tokens = {name: file.get_tensor(name) for name in file.keys()}
-            about = json.loads(file.metadata()["about"])
+            header = json.loads(file.metadata()["header"])
     except (SafetensorError, FileNotFoundError) as error:
         raise SeriesError(f"tokens.safetensors of this run cannot be read ({error}): run 03_tokenize again.") from None
-    return tokens, about
+    return tokens, header
 
 
 SPLITS = ["train", "validation", "in_domain_dev", "test"]
@@ -295,11 +189,7 @@ def make_batch(tokens, rows, pad_token_id, length=None, device="cpu"):
     mask = positions < lengths[:, None]
     input_ids = torch.full(mask.shape, pad_token_id)
     input_ids[mask] = tokens["ids"][(starts[:, None] + positions)[mask]].long()
-    batch = {
-        "input_ids": input_ids,
-        "attention_mask": mask.long(),
-        "labels": tokens["labels"][rows],
-    }
+    batch = {"input_ids": input_ids, "attention_mask": mask.long(), "labels": tokens["labels"][rows]}
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
@@ -331,10 +221,11 @@ def _quiet_transformers():
 def load_tokenizer(model):
     """The model's own tokenizer, its built-in truncation and padding switched off (03_tokenize).
 
-    Raises SeriesError if it does not know plain English, which is how a tokenizer looks whose files
-    were not found.
+    Raises SeriesError if it cannot be loaded, or does not know plain English, which is how a tokenizer looks whose
+    files were not found.
     """
-    tokenizer = _quiet_transformers().AutoTokenizer.from_pretrained(model)
+    with _saying_what_is_wrong("tokenizer", model):
+        tokenizer = _quiet_transformers().AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
         raise SeriesError(f"{model} has no fast tokenizer, which this series needs to be quick on a large corpus.")
     tokenizer.backend_tokenizer.no_truncation()
@@ -348,51 +239,45 @@ def load_tokenizer(model):
     return tokenizer
 
 
-def load_model(model, **options):
+def load_model(model, output_loading_info=False, **options):
     """AutoModelForSequenceClassification in fp32, without progress bars or load reports (04_train).
 
-    The head is new and random unless `model` is a folder that was fine-tuned: seed before you call.
+    The head is new and random unless `model` is a folder that was fine-tuned for as many classes: seed before you call.
+    With output_loading_info, returns (model, {"missing_keys": new weights, "mismatched_keys": of a head of other size}).
+    Raises SeriesError if the model cannot be loaded, or has no trained weights for a part of its encoder.
     """
-    transformers = _quiet_transformers()
-    return transformers.AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32, **options)
+    options |= {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    with _saying_what_is_wrong("model", model):
+        loaded, info = _quiet_transformers().AutoModelForSequenceClassification.from_pretrained(model, **options)
+    if loaded.config.is_encoder_decoder:
+        raise SeriesError(f"the model {model} is an encoder with a decoder: expected an encoder, such as BERT.")
+    info["mismatched_keys"] = sorted(name for name, *_ in info["mismatched_keys"])
+    inside = f"{loaded.base_model_prefix}."
+    untrained = [name for name in [*info["missing_keys"], *info["mismatched_keys"]] if name.startswith(inside)]
+    if untrained := sorted(name for name in untrained if "pooler" not in name):
+        raise SeriesError(
+            f"the model {model} has no weights that fit {len(untrained)} parts of its encoder, such as {untrained[0]}: "
+            "its files are incomplete or of another model. Copy or download it again, or take another MODEL_NAME."
+        )
+    return (loaded, info) if output_loading_info else loaded
 
 
-def save_checkpoint(folder, same, model, optimizer, schedule, history, best):
-    """Write what 04_train needs to go on after a kill, at the end of an epoch (04_train).
-
-    `same`: what a later call must have in common for the checkpoint to be its own.
-    """
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    state |= {"schedule": schedule.state_dict(), "history": history, "best": best, "same": same}
-    with replacing(folder / "checkpoint.pt") as new:
-        torch.save(state, new)
-
-
-def load_checkpoint(folder, same, model, optimizer, schedule):
-    """Put model, optimizer and schedule back where save_checkpoint left them (04_train).
-
-    Returns (history, best weights); ([], None) if there is no checkpoint of a run with this `same`.
-    """
-    path = folder / "checkpoint.pt"
-    if not path.exists():
-        return [], None
+@contextlib.contextmanager
+def _saying_what_is_wrong(part, model):
+    """Turn whatever the library raises while it loads `model` into one SeriesError with the way out."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # half a disk, another version: whatever it is, starting anew is right
-        print(f"the checkpoint cannot be read ({type(error).__name__}): starting anew")
-        return [], None
-    if state["same"] != same:
-        print("the checkpoint is of a run with other parameters: starting anew")
-        return [], None
-    for part, name in [(model, "model"), (optimizer, "optimizer"), (schedule, "schedule")]:
-        part.load_state_dict(state[name])
-    print(f"going on after epoch {len(state['history'])}")
-    return state["history"], state["best"]
-
-
-def drop_checkpoint(folder):
-    """Remove the checkpoint of a training that ended (04_train)."""
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        pointers = [path.name for path in Path(model).glob("*.*") if b"git-lfs" in path.read_bytes()[:200]]
+        if pointers:
+            found = f"{', '.join(pointers)}: a pointer of git-lfs, not the file itself; 'git lfs pull' brings it"
+        elif Path(model).is_absolute() and not Path(model).is_dir():
+            found = "the folder is gone"
+        raise SeriesError(
+            f"the {part} of {model} cannot be loaded ({found}). Expected what save_pretrained writes for an encoder that "
+            "AutoModelForSequenceClassification knows, whole: copy or download it again, or take another MODEL_NAME."
+        ) from error
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ import platform
 import time
 from pathlib import Path
 
-from bookkeeping import SeriesError
+from bookkeeping import SeriesError, locks
 from bookkeeping.files import read_json, remove, replacing, write_json
 from bookkeeping.parameters import DECLARED, typed
 
@@ -47,6 +47,15 @@ def versions():
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
+_owned = []  # [folder, lock] of the run folder that this process works in
+
+
+def _release():
+    if _owned:
+        _owned.pop().release()
+        _owned.clear()
+
+
 class Run:
     """One notebook at work in a run folder, from its parameters cell to its record in run.json.
 
@@ -72,7 +81,27 @@ class Run:
                 f"date. Run {self._needs}.ipynb first, or all that it needs in one call: "
                 f"python run.py --until {self._needs} -p RUN {self.name}"
             )
+        self._lock()
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def decided(self, what, decide):
+        """What was decided for this run folder about `what` the first time: decide(), a JSON value, kept in run.json.
+
+        So a run that goes on, and all runs that start from the same folder, do not depend on what the machine is like
+        at another moment.
+        """
+        content = read_run(self.folder)
+        if what not in content.setdefault("decided", {}):
+            content["decided"][what] = decide()
+            write_json(self.folder / "run.json", content)
+        return content["decided"][what]
+
+    def _lock(self):
+        """Own the run folder from here until `finish`; this process owns one at a time."""
+        if _owned and _owned[0] != self.folder:
+            _release()
+        if not _owned and (lock := locks.acquire(self.folder, f"{self.notebook}.ipynb")):
+            _owned[:] = [self.folder, lock]
 
     def finish(self, files=None, **results):
         """Write a notebook's results, and last its record: parameters, `results`, seconds (02_load_cola).
@@ -81,6 +110,7 @@ class Run:
         later notebooks, which read these results, are dropped first: whatever is killed midway, run.json never vouches
         for a mixture. 01_setup makes nothing that others read, so it drops nothing but its own.
         """
+        self._lock()
         self._check_that_nothing_changed()
         series = list(NEEDS)
         stale = series[series.index(self.notebook) :] if self.notebook != "01_setup" else [self.notebook]
@@ -98,6 +128,7 @@ class Run:
         content |= {"run": self.name, "versions": versions(), "device": self.device}
         content["notebooks"][self.notebook] = record
         write_json(self.folder / "run.json", content)
+        _release()
 
     def _check_that_nothing_changed(self):
         """Refuse to vouch for a mixture: of old and new parameters, or of old and new results of an earlier notebook."""

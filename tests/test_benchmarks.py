@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import helpers
-import sources
+from lesson import sources
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from scipy.stats import binom, bootstrap, ttest_1samp
 from sklearn.metrics import confusion_matrix, matthews_corrcoef
 from test_series import NOTEBOOKS, execute
 
-import batches
 import helpers
+from lesson import sweeps
 
 SENTENCES = 200
 LABEL = np.random.default_rng(5).random(SENTENCES) < 0.7
@@ -412,9 +412,9 @@ def test_runs_of_one_seed_without_predictions_say_nothing(batch, capsys):
 def test_folders_and_lists_as_values_stay_apart():
     given = [{"MODEL_NAME": "/a/one/bert", "L": [1]}, {"MODEL_NAME": "/a/two/bert/", "L": [2]}]
     given += [{"MODEL_NAME": "/a/two/bert", "L": [1]}, {"MODEL_NAME": "bert", "L": [1]}]
-    shown = batches.parameters({i: {"parameters": own} for i, own in enumerate(given)})
+    shown = sweeps.parameters({i: {"parameters": own} for i, own in enumerate(given)})
     assert [own["MODEL_NAME"] for own in shown.values()] == ["one/bert", "two/bert", "two/bert", "bert"]
-    assert batches.levels(shown)["L"] == ["[1]", "[2]"]
+    assert sweeps.levels(shown)["L"] == ["[1]", "[2]"]
 
 
 def test_the_intervals_hold_what_they_should_as_often_as_they_say(batch):

@@ -60,11 +60,9 @@ def test_parameters_are_plain_literals_with_a_remark(name):
     lines = cell.source.splitlines()
     assert len(statements) == len(lines), "one parameter a line"
     for statement, line in zip(statements, lines):
-        assert isinstance(statement, (ast.Assign, ast.AnnAssign))
+        assert isinstance(statement, ast.Assign)
         ast.literal_eval(statement.value)
         assert re.search(r"  # \w", line), "each with a remark"
-        if isinstance(statement.value, ast.Constant) and statement.value.value is None:
-            assert isinstance(statement, ast.AnnAssign), "a default of None does not say its type"
     seen = papermill.inspect_notebook(PATHS[list(NOTEBOOKS).index(name)])
     assert len(seen) == len(lines), "papermill drops lines that it cannot read, such as those with a second ="
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 import helpers
+from bookkeeping.files import read_json, write_json
 
 BEFORE = {"PADDING": "longest"}  # what runs did that are older than the parameter
 
@@ -41,7 +42,7 @@ def make_up(folder, effect=0.0, seeds=5, sentences=400):
         history = pd.DataFrame({"epoch": [1, 2, 3], "validation_mcc": curve, "seconds": 20.0})
         run = folder / f"SEED={seed},PADDING={padding}"
         run.mkdir()
-        helpers.write_json(run / "metrics.json", metrics)
+        write_json(run / "metrics.json", metrics)
         frame.to_csv(run / "predictions.csv", index=False)
         history.to_csv(run / "history.csv", index=False)
 
@@ -60,11 +61,6 @@ def _figures(part):
 
 
 # ---------------------------------------------------------------- reading run folders
-
-
-def read_json(path):
-    """The content of a JSON file, or {} where there is none (07_compare_runs)."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def finished_runs(folder):
