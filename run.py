@@ -6,12 +6,13 @@
   run.py -p SEED 1 2 3 -p MAX_LEN 64 128         a batch: one run for each combination, into runs/sweep/
   run.py --file grid.yaml --batch night          the same, read from a file
 
-A batch that was stopped, however, goes on when the same command is called again.
+What was stopped, however, goes on when the same command is called again; what is finished is not repeated (--again does).
 """
 
 # This is the door; what it leads to is in runner/, which knows no machine learning: it knows run folders, notebooks and their
 # parameters, and JSON files of which it prints a few fields.
 
+import os
 import signal
 import sys
 
@@ -24,12 +25,16 @@ def main(arguments):
     """Do what a call asks for; returns the exit code: 1 something failed, 2 it cannot be done, 130 it was stopped."""
     try:
         return follow(arguments, __doc__)
-    except (SeriesError, PermissionError) as refused:
+    except BrokenPipeError:  # such as that of run.py | head: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (SeriesError, OSError) as refused:  # OSError: such as of a disk that is full, or cannot be written
         print(f"run.py: {refused}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Stopped):
-        print("\nStopped. The same command goes on: a batch where it stood; a single run repeats 01 to 03, and its")
-        print("training goes on after the last epoch that it finished.")
+        print(
+            "\nStopped. The same command goes on where this one stood, a training after the last epoch that it finished."
+        )
         return 130
 
 

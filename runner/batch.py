@@ -13,7 +13,7 @@ from runner.parameters import check_place
 from runner.places import place_of
 from runner.progress import run_batch
 from runner.results import batch_rows, print_failures
-from runner.state import code_changed, differences, is_finished, state_of
+from runner.state import changed_by_hand, code_changed, differences, is_finished, made_by_hand, state_of
 from runner.terminal import console, print_rows, shown
 
 FOR_WORKERS = ("BERT_DATA", "HF_HUB_OFFLINE", "ACCELERATE_USE_CPU")  # what a cluster's workers are told of this call
@@ -45,8 +45,10 @@ def batch(options, values, notebooks):
 def check_folder(run):
     """Refuse a run whose folder holds something else that is finished, or that we cannot read."""
     state = state_of(run)
-    if not state and (run.folder / "run.json").exists():
+    if made_by_hand(run, state):
         raise SeriesError(f"{shown(run.folder)} holds a run made by hand, or its state.json is damaged: move it away")
+    if changed_by_hand(run, state):
+        raise SeriesError(f"{shown(run.folder)} was finished and then changed by hand: move it away, or delete it")
     if state.get("status") == "finished" and (changed := differences(run, state)):
         was = ", ".join(f"{key} {then!r} (now {now!r})" for key, (then, now) in sorted(changed.items()))
         raise SeriesError(f"{shown(run.folder)} holds a finished run with {was}: choose another --batch, or delete it")
@@ -57,13 +59,13 @@ def execute_batch(options, values, runs, comparing, name):
     if options.retry_failed:
         picked = [run for run in picked if state_of(run).get("status") == "failed"]
     states = [(run, state_of(run)) for run in picked]
-    open_runs = [run for run, state in states if not is_finished(run, state)]
-    if finished := [(run, state) for run, state in states if is_finished(run, state)]:
+    open_runs = [run for run, state in states if options.again or not is_finished(run, state)]
+    if finished := [(run, state) for run, state in states if run not in open_runs]:
         print(f"{len(finished)} of {len(picked)} runs are finished already")
         if older := sum(code_changed(run, state, run.notebooks) for run, state in finished):
-            print(f"({older} of them by notebooks with other code than now; to repeat a run, delete its folder)")
+            print(f"({older} of them by notebooks with other code than now; --again repeats them)")
     environment = {key: os.environ[key] for key in FOR_WORKERS if key in os.environ}
-    with calling(processes=options.processes, environment=environment) as call:
+    with calling(processes=options.processes, again=options.again, environment=environment) as call:
         if open_runs:
             place, at_once = place_of(options, len(open_runs))
             with place as submit:

@@ -36,6 +36,7 @@ def parser(description, notebooks):
     add("--file", help="YAML file of parameters, `NAME: value` or `NAME: [values]`; -p overrides it")
     add("--until", metavar="NOTEBOOK", help="the last notebook to execute (default: 06, in a batch 05)")
     add("--processes", type=positive, default=1, metavar="N", help=f"execute {TRAINING} in N processes, under torchrun")
+    add("--again", action="store_true", help="repeat what is finished; the old result stays until the new one is whole")
     add_batch_options(whole.add_argument_group("batches").add_argument)
     return whole
 

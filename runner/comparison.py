@@ -2,7 +2,7 @@
 
 from runner import paths
 from runner.execution import execute_notebook
-from runner.locks import locked
+from runner.locks import in_turn
 from runner.results import batch_rows
 from runner.state import content_of, is_finished, state_of
 from runner.terminal import shown
@@ -16,7 +16,7 @@ def compare(runs, comparing, values, name, call):
     from runner.page import write_page  # takes as long to load as all else together
 
     folder = paths.RUNS / name
-    with locked(folder, call):
+    with in_turn(folder, call):
         for notebook, declared in comparing.items():
             own = {key: values[key][0] for key in declared if key in values}
             if error := execute_notebook(notebook, {"BATCH": name} | own, folder, call):

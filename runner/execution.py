@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+from bookkeeping.locks import HELD
 from runner import paths
 from runner.devices import cores, gpus
 from runner.notebooks import TRAINING
@@ -18,7 +19,7 @@ from runner.state import content_of
 
 
 def execute_notebook(notebook, parameters, folder, call):
-    """Execute one notebook, its output in folder/notebooks/. Returns its error, or None."""
+    """Execute one notebook, its output in folder/notebooks/, whose lock the caller has. Returns its error, or None."""
     executed = folder / "notebooks" / f"{notebook}.ipynb"
     executed.parent.mkdir(parents=True, exist_ok=True)
     for old in [executed, *executed.parent.glob(f"rank*/{executed.name}")]:
@@ -26,7 +27,7 @@ def execute_notebook(notebook, parameters, folder, call):
     many = call.processes > 1 and notebook == TRAINING
     task = {"notebook": str(paths.NOTEBOOKS / f"{notebook}.ipynb"), "parameters": parameters}
     task |= {"executed": str(executed), "many": many}
-    launcher, environment = [], os.environ | call.environment | {"BERT_RUNS": str(paths.RUNS)}
+    launcher, environment = [], os.environ | call.environment | {"BERT_RUNS": str(paths.RUNS), HELD: str(folder)}
     if many:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={call.processes}"]
         if not gpus():

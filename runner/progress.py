@@ -7,13 +7,13 @@ import time
 from runner.execution import text_of
 from runner.notebooks import cells_of
 from runner.results import ending
-from runner.resume import execute_run
+from runner.resume import bring_to_end
 from runner.state import broken_off, state_of
 from runner.terminal import bar, console, duration, showing
 
 
 def run_series(run, call):
-    """One run, here, with a bar; returns its state."""
+    """One run, here, with a bar, in a folder that the caller owns; returns its state."""
     total = sum(len(cells_of(notebook)) + 1 for notebook in run.notebooks)  # papermill adds one with the parameters
     started = time.time()
 
@@ -26,7 +26,7 @@ def run_series(run, call):
         return f"{what}  {duration(time.time() - started)}  {''.join(last[-1:])}"
 
     with showing(line):
-        return execute_run(run, call, say=console.print, fresh=True)
+        return bring_to_end(run, call, say=console.print)
 
 
 def run_batch(open_runs, call, submit):

@@ -32,9 +32,41 @@ def differences(run, state):
     return {name: (then[name], now[name]) for name in then.keys() & now.keys() if then[name] != now[name]}
 
 
+def still_done(run, state, code_matters=True):
+    """{notebook: seconds} of those, from the first on, that finished with the parameters, and the code, of `run`.
+
+    What counts is also what the notebooks recorded themselves in run.json: they may have been run by hand since.
+    """
+    recorded = content_of(run.folder / "run.json").get("notebooks")
+    then, done = state.get("parameters", {}), {}
+    for notebook in run.notebooks:
+        values = run.values[notebook]
+        records = [then]
+        if recorded is not None:
+            records += [recorded.get(notebook, {}).get("parameters", dict.fromkeys(values, ...))]
+        same = all(record.get(name, value) == value for record in records for name, value in values.items())
+        vouched = recorded is None or notebook in recorded
+        if notebook not in state.get("notebooks", {}) or not same or not vouched:
+            break
+        if code_matters and code_changed(run, state, [notebook]):
+            break
+        done[notebook] = state["notebooks"][notebook]
+    return done
+
+
 def is_finished(run, state):
-    same_end = set(run.notebooks) <= state.get("notebooks", {}).keys()
-    return state.get("status") == "finished" and same_end and not differences(run, state)
+    return state.get("status") == "finished" and len(still_done(run, state, code_matters=False)) == len(run.notebooks)
+
+
+def changed_by_hand(run, state):
+    """Whether a notebook of a run folder was executed by hand, with other parameters, since the runner finished it."""
+    known = [notebook for notebook in run.notebooks if notebook in state.get("notebooks", {})]
+    done = still_done(run, state, code_matters=False)
+    return state.get("status") == "finished" and len(done) < len(known) and not differences(run, state)
+
+
+def made_by_hand(run, state):
+    return not state and (run.folder / "run.json").exists()
 
 
 def code_changed(run, state, notebooks):
