@@ -1,4 +1,4 @@
-"""What run.py does, a job a module; each imports only from those below it.
+"""What run.py does, a job a module; each imports only from those beside and below it.
 
   command_line               what a call may say, and whether it holds together
   series                     the series once
