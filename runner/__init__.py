@@ -9,7 +9,7 @@
   execution                  one notebook, in a process of its own
   results, page, pictures    what a run gave: on the terminal, and as report.html
   grid, state, locks         which runs there are, what is done of them, who is at work
-  devices                    cores and GPUs
+  devices, leftovers         cores and GPUs; what killed calls left behind
   parameters, notebooks      what was asked for; what the notebooks declare
   terminal, paths            how things are said; where they lie
 

@@ -78,7 +78,7 @@ def test_the_page_opens_with_the_result(series):
 
 def test_code_in_outputs_is_code(series, tmp_path):
     """Whether it comes as a markdown block or as HTML."""
-    assert series[1].select_one(".jp-OutputArea-output.jp-RenderedMarkdown .highlight pre")
+    assert series[1].select_one(".jp-OutputArea-output.jp-RenderedHTMLCommon .highlight pre")
     markdown = {"text/markdown": "```python\ndef f():\n    return 1\n```", "text/plain": "f"}
     html = {"text/html": '<div class="highlight"><pre><span class="k">def</span> f():</pre></div>', "text/plain": "f"}
     write(tmp_path, "01_a", shown(markdown, html))
