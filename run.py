@@ -3,8 +3,8 @@
 
   run.py                                         the series 01 to 06, into runs/default/
   run.py -p SEED 7 -p MAX_LEN 128                the same with other parameters
-  run.py -p SEED 1 2 3 -p MAX_LEN 64 128         a batch: one run for each combination, into runs/sweep/
-  run.py --file grid.yaml --batch night          the same, read from a file
+  run.py -p SEED 1 2 3 -p MAX_LEN 64 128         a sweep: one run for each combination, into runs/sweep/
+  run.py --file grid.yaml --sweep night          the same, read from a file
 
 What was stopped, however, goes on when the same command is called again; what is finished is not repeated (--again does).
 """

@@ -2,9 +2,9 @@
 
   command_line               what a call may say, and whether it holds together
   series                     the series once
-  batch, comparison          a grid of runs; the notebooks that compare them
+  sweep, comparison          a grid of runs; the notebooks that compare them
   places, cluster            where runs are executed: on this machine, on a Dask cluster
-  progress                   the line that says where a run or a batch stands
+  progress                   the line that says where a run or a sweep stands
   resume                     a run folder from wherever it stands to its end
   execution                  one notebook, in a process of its own
   results, page, pictures    what a run gave: on the terminal, and as report.html

@@ -37,8 +37,8 @@ def make_run(name, stems, asked, notebooks, parent=None):
     return Run(name, tuple(stems), asked, values, {stem: code_of(stem) for stem in stems}, parent)
 
 
-def make_grid(batch, values, stems, notebooks):
-    """The runs of a batch, in order, each with the chain of shared folders that it starts from."""
+def make_grid(sweep, values, stems, notebooks):
+    """The runs of a sweep, in order, each with the chain of shared folders that it starts from."""
     names = [name for stem in stems for name in notebooks[stem] if name in values]  # in the notebooks' order
     varying = [name for name in names if len(values[name]) > 1]
     runs = []
@@ -49,10 +49,10 @@ def make_grid(batch, values, stems, notebooks):
             if position and any(name in varying for name in notebooks[stem]):
                 shared = make_run("", stems[:position], asked, notebooks)
                 key = short_hash([shared.values, shared.code])
-                parent = replace(shared, name=f"{batch}/.shared/{stems[position - 1]}-{key}", parent=parent)
+                parent = replace(shared, name=f"{sweep}/.shared/{stems[position - 1]}-{key}", parent=parent)
         label = ",".join(f"{name}={slug(asked[name])}" for name in varying or names) or "run"
         label = label if len(label) < 150 else f"{label[:140]}-{short_hash(label)}"
-        runs.append(make_run(f"{batch}/{label}", stems, asked, notebooks, parent))
+        runs.append(make_run(f"{sweep}/{label}", stems, asked, notebooks, parent))
     if len({run.name.casefold() for run in runs}) < len(runs):
         raise SeriesError("two of the values would give folders of one name on some file systems")
     return runs

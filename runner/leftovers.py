@@ -1,4 +1,4 @@
-"""What calls left behind that were killed: swept by the next one, and never what a living one needs."""
+"""What calls left behind that were killed: cleared by the next one, and never what a living one needs."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ SCRATCH = "bert-kernel-"  # and the number of the process that made the folder
 OLD = 7 * 24 * 3600  # seconds after which the file of a call of another machine is taken for dead
 
 
-def sweep(calls):
+def clear(calls):
     """Remove the files of dead calls in the folder `calls`, and the scratch folders of dead kernels of this machine."""
     for path in calls.iterdir():
         host, _, rest = path.name.partition(",")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bookkeeping import SeriesError, locks
 from runner import paths
-from runner.leftovers import sweep
+from runner.leftovers import clear
 
 BEAT, SILENCE = 5, 600  # seconds between the signs of life of a call, and without one until it counts as dead
 _beats = {}  # {file of a call: (its last sign of life, when we saw it)}
@@ -44,7 +44,7 @@ class Call:
 def calling(**options):
     folder = paths.RUNS / ".calls"
     folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
+    clear(folder)
     call = Call(folder / f"{socket.gethostname()},{os.getpid()},{uuid.uuid4().hex}", **options)
     call.alive.touch()
     ended = threading.Event()

@@ -18,7 +18,7 @@ from bookkeeping.parameters import KINDS
 from runner import paths
 
 TRAINING = "04_train"  # what --processes executes under torchrun, and what leaves a checkpoint
-EVALUATION = "05_evaluate"  # what writes metrics.json, and where the runs of a batch end
+EVALUATION = "05_evaluate"  # what writes metrics.json, and where the runs of a sweep end
 LAST = "06_save_and_load"  # where a single run ends
 IMPORT = re.compile(r"^[ \t]*(?:from\s+([\w.]+)\s+import\s+(\([^)]*\)|.*)|import\s+(.*))", re.MULTILINE)
 
@@ -31,7 +31,7 @@ class Parameter(NamedTuple):
 
 
 def read_notebooks():
-    """{notebook: {name: Parameter}}, in order, of the notebooks that declare RUN or BATCH."""
+    """{notebook: {name: Parameter}}, in order, of the notebooks that declare RUN or SWEEP."""
     logging.getLogger("papermill").setLevel(logging.WARNING)
     kinds = {kind.__name__: kind for kind in KINDS}
     notebooks = {}
@@ -46,7 +46,7 @@ def read_notebooks():
                 ) from None
             kind = kinds.get(seen["inferred_type_name"], str if default is None else type(default))
             declared[name] = Parameter(name, kind, default, seen["help"])
-        if "RUN" in declared or "BATCH" in declared:
+        if "RUN" in declared or "SWEEP" in declared:
             notebooks[path.stem] = declared
     return notebooks
 

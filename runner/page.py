@@ -1,4 +1,4 @@
-"""report.html: what a run or a batch gave, and below it the executed notebooks, on one page."""
+"""report.html: what a run or a sweep gave, and below it the executed notebooks, on one page."""
 
 import base64
 import html

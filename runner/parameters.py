@@ -73,7 +73,7 @@ def values_of(asked, notebooks):
 
 def value_of(text, parameter):
     value = typed(parameter.name, text, parameter.default, parameter.kind)
-    if not isinstance(value, str) or parameter.name in {"RUN", "BATCH"}:
+    if not isinstance(value, str) or parameter.name in {"RUN", "SWEEP"}:
         return value
     try:
         return absolute(value)

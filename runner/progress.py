@@ -29,7 +29,7 @@ def run_series(run, call):
         return bring_to_end(run, call, say=console.print)
 
 
-def run_batch(open_runs, call, submit):
+def run_sweep(open_runs, call, submit):
     """Execute runs side by side, each as the future of submit(run, call); a line for every run that ends."""
     started, total, ended, failed = time.time(), len(open_runs), 0, 0
 

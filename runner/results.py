@@ -52,8 +52,8 @@ def score_rows(run):
     ]
 
 
-def batch_rows(runs):
-    """The runs of a batch with their scores, below the names of the columns."""
+def sweep_rows(runs):
+    """The runs of a sweep with their scores, below the names of the columns."""
     rows = [["run", "test MCC", "95 % interval", "accuracy", "majority", "validation MCC", "time"]]
     for run in runs:
         state, metrics = state_of(run), metrics_of(run)

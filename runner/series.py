@@ -15,7 +15,7 @@ from runner.terminal import console, print_rows, shown
 def series(options, values, notebooks):
     """Execute what the call asks for and print what it gave. Returns the exit code."""
     stems = chosen(notebooks, options.until, LAST)
-    check_place(values, {stem: notebooks[stem] for stem in stems}, "see --until, and --batch")
+    check_place(values, {stem: notebooks[stem] for stem in stems}, "see --until, and --sweep")
     asked = {name: value for name, (value,) in values.items()}
     name = typed("RUN", asked.pop("RUN", notebooks[stems[0]]["RUN"].default))
     run = make_run(name, stems, asked, notebooks)

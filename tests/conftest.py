@@ -22,9 +22,9 @@ def toy(tmp_path):
     for name, (parameters, code) in TOY.items():
         run = f'RUN = "default"  # name of the run folder\n{parameters}'
         write_toy(tmp_path / f"notebooks/{name}.ipynb", run, [COMMON, code])
-    compare = "import os, pathlib\nprint(sorted(p.parent.name for p in (pathlib.Path(os.environ['BERT_RUNS']) / BATCH)"
+    compare = "import os, pathlib\nprint(sorted(p.parent.name for p in (pathlib.Path(os.environ['BERT_RUNS']) / SWEEP)"
     compare += ".glob('*/metrics.json')))"
-    parameters = 'BATCH = "sweep"  # name of the batch\nCOMPARE: str = None  # a parameter'
+    parameters = 'SWEEP = "sweep"  # name of the sweep\nCOMPARE: str = None  # a parameter'
     write_toy(tmp_path / "notebooks/07_compare.ipynb", parameters, [compare])
     return tmp_path
 

@@ -139,7 +139,7 @@ def test_linked_pictures_are_taken_in_and_solutions_around_them_stay_whole(tmp_p
     assert "the text" in page.find("details").get_text() and "behind" not in page.find("details").get_text()
 
 
-def test_a_batch_opens_with_the_table_of_its_runs(tmp_path):
+def test_a_sweep_opens_with_the_table_of_its_runs(tmp_path):
     write(tmp_path, "07_compare", shown({"image/png": PIXEL}, source="# Runs side by side"))
     head, row = ["run", "test MCC"], ["SEED=1,CORPUS=<x>", "0.1"]
     page = page_of(tmp_path, {"07_compare": {}}, "sweep: 1 of 1 runs", [row], head, ("07_compare", "main-figure", 0))

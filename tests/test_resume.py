@@ -193,3 +193,17 @@ def test_ctrl_c_keeps_the_result_that_stood_there(small):
     process.communicate(timeout=20)
     (kept,) = (small / "runs/.before/x").iterdir()
     assert contents(kept) == before
+
+
+def test_all_runs_of_a_sweep_have_the_threads_that_its_first_call_decided(quick, capsys):
+    quick.fail = lambda notebook: "ValueError: no" if notebook == "04_train" else None
+    assert quick.main(["-p", "SEED", "1", "2"]) == 1
+    quick.fail = lambda notebook: None
+    os.environ["OMP_NUM_THREADS"] = "2"  # which the fixture takes back
+    assert quick.main(["-p", "SEED", "1", "2", "3"]) == 0
+    assert "threads of a run: 1, as this sweep began, and not 2" in capsys.readouterr().out
+    assert {call.environment.get("OMP_NUM_THREADS") for call in quick.calls} - {None} == {"1"}  # 07 has none
+
+
+def test_the_old_name_of_a_sweep_is_understood(quick):
+    assert quick.main(["-p", "SEED", "1", "--batch", "old"]) == 0 and (paths.RUNS / "old/SEED=1/state.json").exists()

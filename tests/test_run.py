@@ -1,4 +1,4 @@
-"""run.py: one run, and batches of them, on a toy series (toy.py)."""
+"""run.py: one run, and sweeps of them, on a toy series (toy.py)."""
 
 import concurrent.futures
 import contextlib
@@ -44,7 +44,7 @@ def test_what_does_not_depend_on_what_varies_is_shared(run):
     assert len({one.parent.parent.name for one in runs}) == 1 and runs[0].parent.parent.notebooks[-1] == "02_load"
     assert runs[0].parent.parent.parent is None
     other = make_grid("b", {"SEED": [1, 2], "CORPUS": ["y"]}, stems, declared)
-    assert other[0].parent.name != runs[0].parent.name  # what is the same for all runs of a batch counts as well
+    assert other[0].parent.name != runs[0].parent.name  # what is the same for all runs of a sweep counts as well
 
 
 @pytest.mark.parametrize("value", ["a/b", "../up", "C:\\x", "x" * 300, "", "..", "ä ö", "nul?", 3e-5, None, True, -1])
@@ -212,11 +212,11 @@ def test_training_does_not_go_on_with_other_code(quick):
     """Training broke off and left a checkpoint, from which the next call goes on, unless the code was edited."""
     checkpoint = paths.RUNS / "b/SEED=1/checkpoint.pt"
     quick.fail = lambda notebook: "MemoryError: full" if notebook == "04_train" else None
-    assert quick.main(["-p", "SEED", "1", "--batch", "b"]) == 1
+    assert quick.main(["-p", "SEED", "1", "--sweep", "b"]) == 1
     checkpoint.touch()
-    assert quick.main(["-p", "SEED", "1", "--batch", "b"]) == 1 and checkpoint.exists()
+    assert quick.main(["-p", "SEED", "1", "--sweep", "b"]) == 1 and checkpoint.exists()
     edit("04_train")
-    assert quick.main(["-p", "SEED", "1", "--batch", "b"]) == 1 and not checkpoint.exists()
+    assert quick.main(["-p", "SEED", "1", "--sweep", "b"]) == 1 and not checkpoint.exists()
     assert quick.executed == [f"SEED=1 {number}" for number in ("01", "02", "03", "04", "04", "04")]
 
 
@@ -246,10 +246,10 @@ def test_several_processes(small):
     assert executed(small) == {"default": "02 03 04"}
 
 
-# ---------------------------------------------------------------- batches
+# ---------------------------------------------------------------- sweeps
 
 
-def test_a_batch_is_killed_goes_on_and_retries_what_failed(toy):
+def test_a_sweep_is_killed_goes_on_and_retries_what_failed(toy):
     grid = ["-p", "SEED", 1, 2, 13, "-p", "NAP", 1.5, "--jobs", 2]
     process = start(toy, *grid)
     wait_until(has_begun(toy, "04"))
@@ -286,7 +286,7 @@ def test_a_batch_is_killed_goes_on_and_retries_what_failed(toy):
     assert output[output.index("run  ") :] == table and executed(toy) == before
 
     code, output = call(toy, *grid[:5], "-p", "NAP", 1)  # the same names for something else
-    assert code == 2 and "NAP 1.5 (now 1.0)" in output and "--batch" in output
+    assert code == 2 and "NAP 1.5 (now 1.0)" in output and "--sweep" in output
 
 
 def _cores():
@@ -297,7 +297,7 @@ def _cores():
 
 def test_index_by_index_at_once_the_shared_work_is_done_once(toy):
     (toy / "notebooks/01_setup.ipynb").unlink()
-    grid = ["-p", "MAX_LEN", 8, 16, "--until", "03", "--batch", "array"]
+    grid = ["-p", "MAX_LEN", 8, 16, "--until", "03", "--sweep", "array"]
     processes = [start(toy, *grid, "--index", index) for index in range(2)]
     for process in processes:
         output, _ = process.communicate(timeout=60)
@@ -322,7 +322,7 @@ def test_a_shorter_until_forgets_nothing(quick, capsys):
     assert quick.executed[done:] == ["MAX_LEN=8 05", "MAX_LEN=9 05", "sweep 07"]
     assert "2 runs to do, into " in capsys.readouterr().out
     assert quick.main([*grid, "--until", "03"]) == 0
-    assert quick.main([*grid[:3], "10", "--batch", "other", "--until", "03"]) == 0  # no metrics at all
+    assert quick.main([*grid[:3], "10", "--sweep", "other", "--until", "03"]) == 0  # no metrics at all
     assert quick.executed[done + 3 :].count("other 07") == 0
 
 
@@ -352,14 +352,14 @@ def test_a_run_folder_is_not_deleted_for_a_state_that_cannot_be_read(quick, caps
 
 def test_a_run_whose_deletion_was_killed_is_made_anew(quick, monkeypatch):
     quick.fail = lambda notebook: "ValueError: no" if notebook == "05_evaluate" else None
-    assert quick.main(["--batch", "b"]) == 1
+    assert quick.main(["--sweep", "b"]) == 1
     edit("01_setup")
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "rmtree", lambda folder, **options: (folder / "state.json").unlink() or 1 / 0)
-        assert quick.main(["--batch", "b"]) == 1
+        assert quick.main(["--sweep", "b"]) == 1
     (paths.RUNS / "b/run/state.json").unlink()
     quick.fail = lambda notebook: None
-    assert quick.main(["--batch", "b"]) == 0
+    assert quick.main(["--sweep", "b"]) == 0
     assert quick.executed[-6:-1] == [f"run {number}" for number in ("01", "02", "03", "04", "05")]
 
 
@@ -367,7 +367,7 @@ def test_finished_runs_of_other_calls_are_named(quick, capsys):
     assert quick.main(["-p", "SEED", "1", "2"]) == 0
     assert "not of this call" not in capsys.readouterr().out
     assert quick.main(["-p", "SEED", "2", "3"]) == 0
-    assert "(1 of them not of this call, such as SEED=1: --batch NAME" in capsys.readouterr().out
+    assert "(1 of them not of this call, such as SEED=1: --sweep NAME" in capsys.readouterr().out
 
 
 def test_like_failures_are_told_once(quick, capsys):
@@ -385,7 +385,7 @@ def test_an_error_of_our_own_leaves_its_traceback_in_the_log(quick, capsys, monk
             raise OSError("disk full")
 
     quick.fail = fail
-    assert quick.main(["--batch", "b"]) == 1
+    assert quick.main(["--sweep", "b"]) == 1
     output = capsys.readouterr().out
     assert "b/run failed in 03_cut:\n  OSError: disk full\n  log: " in output
     log = (paths.RUNS / "b/run/run.log").read_text()
@@ -401,14 +401,14 @@ def test_the_processes_of_notebooks_are_told_what_this_call_was_told(quick, monk
     told = {"BERT_DATA": "/data", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "yes"}
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    assert quick.main(["--batch", "b"]) == 0
+    assert quick.main(["--sweep", "b"]) == 0
     assert quick.calls[0].environment == told | {"OMP_NUM_THREADS": "1"} and quick.calls[0].processes == 1
 
 
 @pytest.mark.parametrize(
     ("status", "counts"), [("finished", "1 done, 1 running, 0"), ("failed", "0 done, 1 running, 1")]
 )
-def test_a_line_on_a_terminal_says_where_a_batch_stands(quick, monkeypatch, status, counts):
+def test_a_line_on_a_terminal_says_where_a_sweep_stands(quick, monkeypatch, status, counts):
     clock, lines, shown = [0], [], []
 
     def submit(run, call):
@@ -492,7 +492,7 @@ def test_a_dask_cluster_loses_a_worker_and_no_run(small):
         for seed in (1, 2):
             assert json.loads((small / f"runs/sweep/SEED={seed}/model.json").read_text())[3] == seed
 
-        started += [process := start(small, *call, 60, "--batch", "lost")]
+        started += [process := start(small, *call, 60, "--sweep", "lost")]
         wait_until(has_begun(small, "04 lost"))
         started[0].kill()
         output, _ = process.communicate(timeout=60)

@@ -76,8 +76,8 @@ def test_a_value_of_the_wrong_type_is_refused_with_the_right_one(run, capsys, na
         (["-p", "RUN", "../elsewhere"], "plain name"),
         (["-p", "RUN", "/elsewhere"], "plain name"),
         (["-p", "RUN", ".locks"], "plain name"),
-        (["--batch", ".calls"], "plain name"),
-        (["-p", "SEED", "1", "2", "-p", "RUN", "mine"], "--batch NAME"),
+        (["--sweep", ".calls"], "plain name"),
+        (["-p", "SEED", "1", "2", "-p", "RUN", "mine"], "--sweep NAME"),
         (["-p", "SEED", "1", "--until", "03"], "leaves out"),
         (["--until", "09"], "There are: 01_setup, 02_load"),
         (["-p", "SEED", "1", "2", "--index", "2"], "from 0 to 1"),
@@ -85,14 +85,14 @@ def test_a_value_of_the_wrong_type_is_refused_with_the_right_one(run, capsys, na
         (["-p", "MAX_LEN", "8", "9", "-p", "COMPARE", "SEED", "--until", "03"], "COMPARE belongs to a notebook"),
         (["-p", "SEED", "1", "2", "--scheduler", "tcp://host:8786"], "--backend dask"),
         (["-p", "SEED", "1", "2", "--backend", "dask"], "--scheduler ADDRESS"),
-        (["-p", "SEED", "1", "--backend", "dask", "--scheduler", "tcp://host:8786"], "for batches"),
-        (["-p", "SEED", "1", "--jobs", "2"], "for batches"),
+        (["-p", "SEED", "1", "--backend", "dask", "--scheduler", "tcp://host:8786"], "for sweeps"),
+        (["-p", "SEED", "1", "--jobs", "2"], "for sweeps"),
         (["-p", "SEED", "1", "2", "--index", "0", "--jobs", "2"], "not with --backend dask or --index"),
         (
             ["-p", "SEED", "1", "2", "--jobs", "2", "--backend", "dask", "--scheduler", "tcp://host:8786"],
             "not with --backend dask",
         ),
-        (["-p", "SEED", "1", "2", "--batch", "a b"], "plain name"),
+        (["-p", "SEED", "1", "2", "--sweep", "a b"], "plain name"),
         (["--file", "missing.yaml"], "cannot read missing.yaml"),
     ],
 )
@@ -153,7 +153,7 @@ OUT_OF_RANGE = {
     "PADDING": ["short"],
     "PRECISION": ["fp8"],
     "BOOTSTRAP_SAMPLES": [0, 10_000_001],
-    "BATCH": ["../elsewhere", ".calls"],
+    "SWEEP": ["../elsewhere", ".calls"],
     "RESAMPLES": [99, 1_000_001],
 }
 
@@ -167,7 +167,7 @@ def test_a_value_out_of_range_is_refused_before_anything_is_touched(quick, monke
     """In the words of the notebook, and whatever way the value comes."""
     monkeypatch.setattr(paths, "NOTEBOOKS", NOTEBOOKS)
     forget()
-    assert quick.main(["-p", "RUN", "mine"]) == 0 and quick.main(["--batch", "b"]) == 0
+    assert quick.main(["-p", "RUN", "mine"]) == 0 and quick.main(["--sweep", "b"]) == 0
 
     def files():
         everything = [path for path in paths.RUNS.rglob("*") if path.is_file()]
@@ -180,10 +180,10 @@ def test_a_value_out_of_range_is_refused_before_anything_is_touched(quick, monke
     for value in OUT_OF_RANGE[name]:
         file.write_text(f"{name}: {json.dumps(value)}\n")
         calls = [["-p", name, str(value)], ["--file", str(file)], ["-p", name, fits[name], str(value)]]
-        if name == "BATCH":
-            calls = [["--batch", value]]
+        if name == "SWEEP":
+            calls = [["--sweep", value]]
         elif name != "RUN":
-            calls += [[*call, *where] for call in calls for where in (["-p", "RUN", "mine"], ["--batch", "b"])]
+            calls += [[*call, *where] for call in calls for where in (["-p", "RUN", "mine"], ["--sweep", "b"])]
         with pytest.raises(SeriesError) as in_the_notebook:
             check_parameters({name: value})
         for call in calls:

@@ -1,4 +1,4 @@
-"""A batch: the runs of a grid, each in a folder of its own; what is finished is not repeated."""
+"""A sweep: the runs of a grid, each in a folder of its own; what is finished is not repeated."""
 
 import os
 
@@ -11,19 +11,19 @@ from runner.locks import calling
 from runner.notebooks import EVALUATION, chosen
 from runner.parameters import check_place
 from runner.places import place_of
-from runner.progress import run_batch
-from runner.results import batch_rows, print_failures
+from runner.progress import run_sweep
+from runner.results import print_failures, sweep_rows
 from runner.state import changed_by_hand, code_changed, differences, is_finished, made_by_hand, state_of
 from runner.terminal import console, print_rows, shown
 
 FOR_WORKERS = ("BERT_DATA", "HF_HUB_OFFLINE", "ACCELERATE_USE_CPU")  # what a cluster's workers are told of this call
 
 
-def batch(options, values, notebooks):
+def sweep(options, values, notebooks):
     """A grid of runs, then the notebooks that compare them. Returns the exit code."""
-    name = typed("BATCH", options.batch or "sweep")
+    name = typed("SWEEP", options.sweep or "sweep")
     stems = chosen(notebooks, options.until, EVALUATION)
-    comparing = {stem: own for stem, own in notebooks.items() if "BATCH" in own and EVALUATION in stems}
+    comparing = {stem: own for stem, own in notebooks.items() if "SWEEP" in own and EVALUATION in stems}
     check_place(values, comparing | {stem: notebooks[stem] for stem in stems}, "see --until")
     for key in [key for own in comparing.values() for key in own if len(values.get(key, [])) > 1]:
         raise SeriesError(f"{key} takes one value: it belongs to the notebook that compares the runs")
@@ -39,7 +39,7 @@ def batch(options, values, notebooks):
         return 0
     if options.index is not None and options.index not in range(len(runs)):
         raise SeriesError(f"--index must be from 0 to {len(runs) - 1}")
-    return execute_batch(options, values, runs, comparing, name)
+    return execute_sweep(options, values, runs, comparing, name)
 
 
 def check_folder(run):
@@ -51,10 +51,10 @@ def check_folder(run):
         raise SeriesError(f"{shown(run.folder)} was finished and then changed by hand: move it away, or delete it")
     if state.get("status") == "finished" and (changed := differences(run, state)):
         was = ", ".join(f"{key} {then!r} (now {now!r})" for key, (then, now) in sorted(changed.items()))
-        raise SeriesError(f"{shown(run.folder)} holds a finished run with {was}: choose another --batch, or delete it")
+        raise SeriesError(f"{shown(run.folder)} holds a finished run with {was}: choose another --sweep, or delete it")
 
 
-def execute_batch(options, values, runs, comparing, name):
+def execute_sweep(options, values, runs, comparing, name):
     picked = runs if options.index is None else [runs[options.index]]
     if options.retry_failed:
         picked = [run for run in picked if state_of(run).get("status") == "failed"]
@@ -67,14 +67,14 @@ def execute_batch(options, values, runs, comparing, name):
     environment = {key: os.environ[key] for key in FOR_WORKERS if key in os.environ}
     with calling(processes=options.processes, again=options.again, environment=environment) as call:
         if open_runs:
-            place, at_once = place_of(options, len(open_runs))
+            place, at_once = place_of(options, len(open_runs), paths.RUNS / name)
             with place as submit:
                 many = f"{len(open_runs)} run{'s' * (len(open_runs) > 1)}"
                 console.print(f"{many} to do, into {shown(paths.RUNS / name)}, {at_once}")
-                run_batch(open_runs, call, submit)
+                run_sweep(open_runs, call, submit)
         if options.index is not None:
             return print_failures(picked) and 1
         broken = comparing and compare(runs, comparing, values, name, call)
     print()
-    print_rows(batch_rows(runs))
+    print_rows(sweep_rows(runs))
     return 1 if print_failures(runs) or broken else 0
