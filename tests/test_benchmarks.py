@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import helpers
-import sources
+from lesson import sources
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,13 @@ def copy(tmp_path_factory):
     from transformers import BertConfig, BertModel
 
     root = tmp_path_factory.mktemp("project")
-    for module in ["helpers.py", "sources.py", "savings.py"]:
-        shutil.copy(Path(helpers.ROOT, module), root)
-    for folder in ["benchmarks", "notebooks", "data/practice"]:
+    shutil.copy(Path(helpers.ROOT, "helpers.py"), root)
+    for folder in ["benchmarks", "bookkeeping", "lesson", "notebooks", "data/practice"]:
         shutil.copytree(Path(helpers.ROOT, folder), root / folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=30522, **sizes)).save_pretrained(root / "tiny")
     helpers.load_tokenizer(sources.minilm_folder()).save_pretrained(root / "tiny")
-    with open(root / "sources.py", "a", encoding="utf-8") as file:
+    with open(root / "lesson" / "sources.py", "a", encoding="utf-8") as file:
         file.write(f"\n\ndef minilm_folder():\n    return {str(root / 'tiny')!r}\n")
     return root
 
@@ -85,7 +84,7 @@ def test_plain_loop(copy, monkeypatch):
     """Two runs of a batch are repeated without the savings, once, and compared with their pairs."""
     two_runs = """
 import sys; sys.path[:0] = ["benchmarks", "."]
-from train_speed import execute
+from common import execute
 for seed in ["1", "2"]:
     run = {"RUN": f"pairs/SEED={seed}"}
     execute("02_load_cola", CORPUS="practice", **run)
