@@ -32,26 +32,26 @@ SAVINGS = {  # what a step of 04 does without it → the function of lesson/savi
 
 def execute(notebook, until=None, **parameters):
     """Execute a notebook's cells, all or up to the one tagged `until`. Returns its variables and that cell's source."""
+    cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    cells = [(cell.source, cell.metadata.get("tags", [])) for cell in cells if cell.cell_type == "code"]
+    if until and not any(until in tags for _, tags in cells):
+        raise helpers.SeriesError(
+            f"{notebook}.ipynb has no code cell tagged {until!r}, which is what is timed: tag it."
+        )
     variables = {}
-    for cell in nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", as_version=4).cells:
-        tags = cell.metadata.get("tags", [])
-        if cell.cell_type != "code" or "bootstrap" in tags:
-            continue
+    for source, tags in cells:
         if until in tags:
-            return variables, cell.source
-        exec(compile(cell.source, notebook, "exec"), variables)
+            return variables, source
+        if "bootstrap" not in tags:
+            exec(compile(source, notebook, "exec"), variables)
         if "parameters" in tags:
             variables.update(parameters)
-    if until:
-        raise helpers.SeriesError(
-            f"{notebook}.ipynb has no code cell tagged {until!r}, which is what is measured: tag it."
-        )
     return variables, None
 
 
-def training_steps():
+def training_steps(**parameters):
     """04 up to its first step. Returns its variables, and the loop over the steps: code that reads `batches` from them."""
-    variables, source = execute("04_train", until="training-loop")
+    variables, source = execute("04_train", until="training-loop", **parameters)
     before, steps = split_at_steps(source)
     exec(before, variables)
     return variables, steps

@@ -4,7 +4,9 @@ No program of its own. Every loop gets a turns.Clock, and starts and stops it ar
 """
 
 import itertools
+import os
 import random
+import shutil
 
 import common
 import torch
@@ -16,8 +18,8 @@ BATCH_SIZE = 32
 
 def prepared_tokens():
     """The token file of the run folder that turns.prepared has filled, what it says of the model, and the rows to train on."""
-    tokens, about = helpers.load_tokens(helpers.RUNS / "default")
-    return tokens, about, helpers.rows_of(tokens, "train")
+    tokens, header = helpers.load_tokens(helpers.RUNS / "default")
+    return tokens, header, helpers.rows_of(tokens, "train")
 
 
 def samples(batches, lengths, steps):
@@ -37,14 +39,16 @@ def samples(batches, lengths, steps):
         yield sample
 
 
-def notebook_04(clock, steps, without=(), compiled=False, **_):
+def notebook_04(clock, steps, precision="auto", without=(), compiled=False, **_):
     """04's own cells up to the loop over the steps, then that loop, each round with other batches of its epoch.
 
     `without`: the functions of lesson/savings.py that do nothing in it; `compiled`: its layers went through
     torch.compile, one graph for all lengths.
     """
     common.switch_off(without)
-    variables, loop = common.training_steps()
+    run = f"loop-{os.getpid()}"  # a run folder has one owner, and 04 works in several processes here
+    shutil.copytree(helpers.RUNS / "default", helpers.RUNS / run)
+    variables, loop = common.training_steps(RUN=run, PRECISION=precision)
     stacks = [module for module in variables["model"].modules() if isinstance(module, torch.nn.ModuleList)]
     for layer in itertools.chain.from_iterable(stacks if compiled else []):
         layer.compile(dynamic=True)
@@ -61,12 +65,12 @@ def tutorial(clock, steps, **_):
     """The loop of McCormick and Ryan (2019) with today's library: everything padded to 64."""
     from transformers import get_linear_schedule_with_warmup
 
-    tokens, about, rows = prepared_tokens()
-    data = helpers.make_batch(tokens, rows, about["pad_token_id"], length=64)
+    tokens, header, rows = prepared_tokens()
+    data = helpers.make_batch(tokens, rows, header["pad_token_id"], length=64)
     data = torch.utils.data.TensorDataset(data["input_ids"], data["attention_mask"], data["labels"])
     loader = torch.utils.data.DataLoader(data, batch_size=BATCH_SIZE, shuffle=True, drop_last=True)
     device = clock.device
-    model = helpers.load_model(about["model"], num_labels=2).to(device).train()
+    model = helpers.load_model(header["model"], num_labels=2).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, eps=1e-8, weight_decay=0.0, foreach=False, fused=False)
     schedule = get_linear_schedule_with_warmup(optimizer, 0, 4 * len(loader))
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
@@ -106,8 +110,8 @@ def _hf_trainer(clock, steps, rounds, precision="fp32", length=None, collator=No
     """
     import transformers
 
-    tokens, about, rows = prepared_tokens()
-    singles = (helpers.make_batch(tokens, row[None], about["pad_token_id"], length) for row in rows)
+    tokens, header, rows = prepared_tokens()
+    singles = (helpers.make_batch(tokens, row[None], header["pad_token_id"], length) for row in rows)
     sentences = [{name: tensor[0].tolist() for name, tensor in single.items()} for single in singles]
 
     class Held(transformers.Trainer):
@@ -128,6 +132,6 @@ def _hf_trainer(clock, steps, rounds, precision="fp32", length=None, collator=No
 
     flags |= {"per_device_train_batch_size": BATCH_SIZE, "num_train_epochs": 1, "use_cpu": clock.device.type == "cpu"}
     flags |= {"save_strategy": "no", "logging_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    model = helpers.load_model(about["model"], num_labels=2)
+    model = helpers.load_model(header["model"], num_labels=2)
     args = transformers.TrainingArguments(output_dir=str(helpers.RUNS / "trainer"), **flags)
     Held(model=model, args=args, train_dataset=sentences, data_collator=collator, callbacks=[Gate()]).train()

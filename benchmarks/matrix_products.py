@@ -17,13 +17,13 @@ def bound(clock, steps, **_):
 
     Attention's products, the head and everything else are left out. In the precision that is the fastest here.
     """
-    tokens, about, rows = prepared_tokens()
+    tokens, header, rows = prepared_tokens()
     lengths = tokens["offsets"].diff()
     batches = helpers.batches_of_like_length(tokens, rows, BATCH_SIZE)
     most = max(int(lengths[batch].sum()) for batch in batches)
     precisions = {"fp32": torch.float32, "bf16": torch.bfloat16}
     precisions |= {"fp16": torch.float16} if clock.device.type == "cuda" else {}
-    matrices = layer_matrices(about["model"])
+    matrices = layer_matrices(header["model"])
     ways = {name: products(matrices, most, clock.device, dtype) for name, dtype in precisions.items()}
     usual = int(lengths[rows].float().mean() * BATCH_SIZE)
     fastest = min(ways, key=lambda name: seconds_of(ways[name], usual, clock.device))

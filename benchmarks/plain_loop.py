@@ -18,6 +18,7 @@ import sys
 import common
 
 import helpers
+from bookkeeping import locks
 from bookkeeping.files import read_json, remove, write_json
 
 
@@ -25,6 +26,8 @@ def train_plainly(run, plain):
     """Fill runs/<plain> with a copy of runs/<run>, trained and evaluated without the savings. Its metrics.json comes last."""
     common.switch_off(common.SAVINGS.values())
     folder = helpers.RUNS / plain
+    _lock = locks.acquire(folder, "plain_loop.py")  # until this process ends, which does nothing else
+    os.environ[locks.HELD] = str(folder)
     remove(folder)  # what was begun in a process that was killed
     shutil.copytree(helpers.RUNS / run, folder, ignore=shutil.ignore_patterns(".*", "model", "*.html", "metrics.json"))
     content = helpers.read_run(folder)

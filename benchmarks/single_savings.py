@@ -33,10 +33,11 @@ def spin():
 def measure(options):
     """Seconds a step, a row a round and a column a loop: on a quiet machine, and with a busy neighbour."""
     running = []
+    precision = turns.picked_precision()  # once, so that all loops have the same
     neighbour = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
     try:
         for name, settings in LOOPS.items():
-            running.append(turns.Loop(name, loops.notebook_04, steps=options.steps, **settings))
+            running.append(turns.Loop(name, loops.notebook_04, steps=options.steps, precision=precision, **settings))
             running[-1].round()  # warms up
         quiet = turns.take_turns(running, options.rounds)
         neighbour.start()

@@ -43,9 +43,7 @@ def start_loops(rounds, steps):
 
 def precisions():
     """What may be the fastest here; the HF Trainer's best flags are tried in each."""
-    device = helpers.pick_device()
-    picked = helpers.pick_precision(device)
-    return sorted({"fp32", "fp32" if picked == "no" else picked} | ({"bf16"} if device.type == "cpu" else set()))
+    return sorted({"fp32", turns.picked_precision()} | ({"bf16"} if helpers.pick_device().type == "cpu" else set()))
 
 
 def fastest(candidates, warm_ups):

@@ -86,10 +86,11 @@ class Loop:
 
     def round(self):
         """Seconds for a step."""
-        self.pipe.send("go")
         try:
+            with contextlib.suppress(ConnectionError):  # it has ended; what it said last can still be read
+                self.pipe.send("go")
             answer = self.pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             sys.exit(f"{self.name}: its process ended without a word, as it does when memory runs out.")
         if isinstance(answer, str):
             sys.exit(f"{self.name}: {answer}")
@@ -99,6 +100,12 @@ class Loop:
     def end(self):
         self.process.terminate()
         self.process.join()
+
+
+def picked_precision():
+    """The precision that 04 takes here, as its PRECISION names it."""
+    picked = helpers.pick_precision(helpers.pick_device())
+    return "fp32" if picked == "no" else picked
 
 
 def take_turns(loops, rounds, label=""):
@@ -132,11 +139,11 @@ def prepared(options):
             preparing.round()
         finally:
             preparing.end()
-        about = helpers.load_tokens(Path(temporary, "default"))[1]
-        small = AutoConfig.from_pretrained(about["model"]).hidden_size < 512
+        header = helpers.load_tokens(Path(temporary, "default"))[1]
+        small = AutoConfig.from_pretrained(header["model"]).hidden_size < 512
         options.rounds = options.rounds or (16 if small else 6)
         options.steps = options.steps or (8 if small else 4)
-        yield about["name"].split("/")[-1]
+        yield header["name"].split("/")[-1]
 
 
 def facts(script, options, model):

@@ -103,3 +103,29 @@ for seed in ["1", "2"]:
     assert histories[0]["training_loss"][0] != histories[1]["training_loss"][0], "other draws of dropout"
     assert abs(histories[0]["training_loss"] - histories[1]["training_loss"])[0] < 0.1
     assert "2 pairs of runs" in again and "SEED=1:" not in again, "nothing is repeated"
+
+
+def test_the_steps_of_04_are_found(monkeypatch):
+    """What is timed is the loop over `batches` in the tagged cell, behind all that comes before the first step."""
+    monkeypatch.syspath_prepend(Path(helpers.ROOT, "benchmarks"))
+    import common
+
+    cell = """
+done = []
+for epoch in range(3, 5):
+    batches = ["a", "b"]
+    for step, batch in enumerate(batches, start=1):
+        done.append((epoch, step, batch))
+    raise RuntimeError("what follows the steps is not theirs")
+"""
+    before, steps = common.split_at_steps(cell)
+    variables = {}
+    exec(before, variables)
+    assert variables["done"] == [] and variables["batches"] == ["a", "b"]
+    variables["batches"] = ["c"]
+    exec(steps, variables)
+    assert variables["done"] == [(3, 1, "c")]
+    with pytest.raises(helpers.SeriesError, match="split_at_steps"):
+        common.split_at_steps("for batch in batches:\n    pass")
+    with pytest.raises(helpers.SeriesError, match="05_evaluate.ipynb has no code cell tagged 'training-loop'"):
+        common.execute("05_evaluate", until="training-loop")
