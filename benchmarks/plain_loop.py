@@ -1,9 +1,9 @@
-"""Does 04 without its savings learn as well? Repeats the runs of a batch that way, and compares them in pairs.
+"""Does 04 without its savings learn as well? Repeats the runs of a sweep that way, and compares them in pairs.
 
-  run.py -p CORPUS cola -p MODEL_NAME minilm -p SEED 1 2 3 4 5 --batch cola
+  run.py -p CORPUS cola -p MODEL_NAME minilm -p SEED 1 2 3 4 5 --sweep cola
   .venv/bin/python benchmarks/plain_loop.py cola [--jobs 2] [--runs 5]
 
-Every run of runs/<batch>/, or the first few, is copied to runs/<batch>-plain/ and its 04 and 05 are executed again, with
+Every run of runs/<sweep>/, or the first few, is copied to runs/<sweep>-plain/ and its 04 and 05 are executed again, with
 the functions of lesson/savings.py doing nothing: the same tokens, seed, first weights and batches, torch's own dropout.
 Runs that are there are not repeated. Writes results/speed/<model>-plain.csv and .md.
 """
@@ -86,7 +86,7 @@ def report(frame, model, facts):
 
 def command_line():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("batch", help="name of a finished batch below runs/")
+    parser.add_argument("sweep", help="name of a finished sweep below runs/")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at once (default: one a core)")
     parser.add_argument("--runs", type=int, help="how many, from the first on (default: all)")
     return parser.parse_args()
@@ -99,18 +99,18 @@ def main():
     threads = max(1, os.cpu_count() // options.jobs)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # of the processes that train
     torch.set_num_threads(threads)  # of this one, which says how many they were
-    runs = [path.parent for path in (helpers.RUNS / options.batch).glob("[!.]*/metrics.json")]
+    runs = [path.parent for path in (helpers.RUNS / options.sweep).glob("[!.]*/metrics.json")]
     runs = sorted(runs, key=lambda run: (len(run.name), run.name))[: options.runs]  # SEED=2 before SEED=10
     if len(runs) < 2:
-        sys.exit(f"{options.batch} has {len(runs)} finished runs below runs/: expected at least 2; see --help.")
-    pairs = [(f"{options.batch}/{run.name}", f"{options.batch}-plain/{run.name}") for run in runs]
+        sys.exit(f"{options.sweep} has {len(runs)} finished runs below runs/: expected at least 2; see --help.")
+    pairs = [(f"{options.sweep}/{run.name}", f"{options.sweep}-plain/{run.name}") for run in runs]
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
         missing = [pair for pair in pairs if not (helpers.RUNS / pair[1] / "metrics.json").exists()]
         for done in concurrent.futures.as_completed([pool.submit(train_plainly, *pair) for pair in missing]):
             print(f"{done.result()}: {score(done.result())}", flush=True)
     model = helpers.load_tokens(runs[0])[1]["name"]
-    call = f"plain_loop.py {options.batch} --jobs {options.jobs} --runs {len(runs)}"
+    call = f"plain_loop.py {options.sweep} --jobs {options.jobs} --runs {len(runs)}"
     report(scores(pairs), model, common.facts(call))
 
 

@@ -81,7 +81,7 @@ def test_single_savings(copy, monkeypatch):
 
 
 def test_plain_loop(copy, monkeypatch):
-    """Two runs of a batch are repeated without the savings, once, and compared with their pairs."""
+    """Two runs of a sweep are repeated without the savings, once, and compared with their pairs."""
     two_runs = """
 import sys; sys.path[:0] = ["benchmarks", "."]
 from common import execute
