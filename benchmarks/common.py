@@ -42,7 +42,7 @@ def execute(notebook, until=None, **parameters):
     for source, tags in cells:
         if until in tags:
             return variables, source
-        if "bootstrap" not in tags:
+        if "colab-setup" not in tags:
             exec(compile(source, notebook, "exec"), variables)
         if "parameters" in tags:
             variables.update(parameters)
@@ -58,17 +58,18 @@ def training_steps(**parameters):
 
 
 def split_at_steps(source):
-    """04's training cell as two code objects: what comes before the first step, and the loop over the steps."""
+    """04's training cell as two code objects: what comes before an epoch's first step, and what takes all its steps."""
     tree = ast.parse(source)
     for i, epochs in enumerate(tree.body):
-        for j, steps in enumerate(epochs.body if isinstance(epochs, ast.For) else []):
-            if isinstance(steps, ast.For) and "batches" in {getattr(node, "id", "") for node in ast.walk(steps.iter)}:
+        for j, statement in enumerate(epochs.body if isinstance(epochs, ast.For) else []):
+            names = [node for node in ast.walk(statement) if getattr(node, "id", "") == "batches"]
+            if any(isinstance(node.ctx, ast.Load) for node in names):
                 first = f"{ast.unparse(epochs.target)} = next(iter({ast.unparse(epochs.iter)}))"
                 before = [*tree.body[:i], *ast.parse(first).body, *epochs.body[:j]]
-                return [compile(ast.Module(part, []), "04_train", "exec") for part in (before, [steps])]
+                return [compile(ast.Module(part, []), "04_train", "exec") for part in (before, [statement])]
     raise helpers.SeriesError(
-        "the cell of 04_train.ipynb tagged 'training-loop' has no loop over `batches` inside a loop over the epochs, which "
-        "is what the benchmarks time. Whoever rewrote it: let split_at_steps in benchmarks/common.py find the new one."
+        "the cell of 04_train.ipynb tagged 'training-loop' has no statement that reads `batches` inside a loop over the "
+        "epochs, which is what the benchmarks time. Whoever rewrote it: let split_at_steps in benchmarks/common.py find it."
     )
 
 
