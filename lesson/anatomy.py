@@ -11,7 +11,7 @@ def guess_hidden(folder, tokenizer, text, count=3):
 
     None where the model in `folder` came without the part that was trained to guess.
     """
-    model, about = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
+    model, about = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     if about["missing_keys"]:
         return None
     inputs = tokenizer(text, return_tensors="pt")
