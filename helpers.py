@@ -6,7 +6,6 @@ by itself: the lesson stands in the notebooks.
 
 import contextlib
 import functools
-import hashlib
 import inspect
 import json
 import os
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 
 from bookkeeping import SeriesError
-from bookkeeping.files import replacing, write_json  # noqa: F401
+from bookkeeping.files import replacing, sha256, write_json  # noqa: F401
 from bookkeeping.runs import NEEDS, Run, check_parameters, read_run, versions  # noqa: F401
 from lesson.corpora import COLA_FILES, read_sentences  # noqa: F401
 
@@ -138,15 +137,6 @@ def roadmap(step):
 
     drawing = (ROOT / "notebooks" / "roadmap.svg").read_text(encoding="utf-8")
     return SVG(drawing.replace(f'id="step-{step}"', f'id="step-{step}" class="here"'))
-
-
-# ---------------------------------------------------------------- files (02)
-
-
-def sha256(path):
-    """Hexadecimal SHA-256 of a file (02_load_cola)."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---------------------------------------------------------------- tokens and batches (03)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from bookkeeping import SeriesError, locks
-from bookkeeping.files import read_json, remove, replacing, write_json
+from bookkeeping.files import read_json, remove, replacing, sha256, sums, write_json
 from bookkeeping.parameters import DECLARED, typed
 
 # every notebook of the series, and the one whose results it reads
@@ -32,13 +32,28 @@ def check_parameters(namespace):
 
 
 def read_run(folder):
-    """run.json of a run folder: {"run", "versions", "device", "notebooks": {name: record}} (02_load_cola)."""
+    """run.json of a run folder: {"run", "versions", "device", "notebooks": {name: record}, "files"} (02_load_cola).
+
+    files: {notebook: {name of a file that it wrote: SHA-256}}.
+    """
     try:
-        return {"run": Path(folder).name, "notebooks": {}} | read_json(Path(folder) / "run.json")
-    except ValueError as error:
+        return {"run": Path(folder).name, "notebooks": {}, "files": {}} | read_json(Path(folder) / "run.json")
+    except (TypeError, ValueError) as error:
         raise SeriesError(
             f"run.json of the run {Path(folder).name!r} is damaged ({error}): delete that run folder."
         ) from None
+
+
+def changed_file(folder, files, most_bytes=float("inf")):
+    """The first of `files`, {name: SHA-256}, that is not in `folder` as it was written, or None.
+
+    Files of more than `most_bytes` only have to be there.
+    """
+    for name, sum in files.items():
+        path = Path(folder, name)
+        if not path.is_file() or path.stat().st_size <= most_bytes and sha256(path) != sum:
+            return name
+    return None
 
 
 def versions():
@@ -82,6 +97,7 @@ class Run:
                 f"python run.py --until {self._needs} -p RUN {self.name}"
             )
         self._lock()
+        self._check_that_files_are_whole()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def decided(self, what, decide):
@@ -93,7 +109,7 @@ class Run:
         content = read_run(self.folder)
         if what not in content.setdefault("decided", {}):
             content["decided"][what] = decide()
-            write_json(self.folder / "run.json", content)
+            write_json(self.folder / "run.json", content, sealed=True)
         return content["decided"][what]
 
     def _lock(self):
@@ -115,20 +131,37 @@ class Run:
         series = list(NEEDS)
         stale = series[series.index(self.notebook) :] if self.notebook != "01_setup" else [self.notebook]
         content = read_run(self.folder)
-        content["notebooks"] = {name: record for name, record in content["notebooks"].items() if name not in stale}
-        write_json(self.folder / "run.json", content)
+        for part in ("notebooks", "files"):
+            content[part] = {name: record for name, record in content[part].items() if name not in stale}
+        write_json(self.folder / "run.json", content, sealed=True)
         for leftover in [path for path in self.folder.glob(".*") if path.suffix[1:].isdigit()]:
             remove(leftover)  # what `replacing` had begun in a process that was killed
+        written = {}
         for name, write in (files or {}).items():
             with replacing(self.folder / name) as new:
                 write(new)
+                written |= sums(new, name)
         finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         seconds = round(time.time() - self._began, 1)
         record = {"parameters": self.parameters, **results, "seconds": seconds, "finished": finished}
         content |= {"run": self.name, "versions": versions(), "device": self.device}
-        content["notebooks"][self.notebook] = record
-        write_json(self.folder / "run.json", content)
+        content["notebooks"][self.notebook], content["files"][self.notebook] = record, written
+        write_json(self.folder / "run.json", content, sealed=True)
         _release()
+
+    def _check_that_files_are_whole(self):
+        """Raise SeriesError where a file of the notebooks that this one builds on is not as they wrote it.
+
+        No format but a zip notices a damaged byte by itself: weights or ids would be others, and so all that follows.
+        """
+        before, files = self._needs, read_run(self.folder)["files"]
+        while before:
+            if name := changed_file(self.folder, files.get(before, {})):
+                raise SeriesError(
+                    f"{name} in the run {self.name!r} is not as {before}.ipynb wrote it: it was damaged, changed or removed "
+                    f"since. Run {before}.ipynb again, and what follows."
+                )
+            before = NEEDS[before]
 
     def _check_that_nothing_changed(self):
         """Refuse to vouch for a mixture: of old and new parameters, or of old and new results of an earlier notebook."""
