@@ -166,10 +166,14 @@ def _members(place):
     if place.is_dir():
         paths = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(place.glob(f"{pattern}.tsv"))]
         return [(path.relative_to(place), path) for path in paths]
-    if not zipfile.is_zipfile(place):
-        raise SeriesError(f"{place.name} is neither a folder nor a zip: expected one that holds {_expected_files()}.")
+    try:
+        listed = zipfile.ZipFile(place).infolist()
+    except Exception as error:  # also of a zip that was cut, or damaged
+        raise SeriesError(
+            f"{place.name} is neither a folder nor a whole zip ({error}): expected one that holds {_expected_files()}."
+        ) from None
     members = []
-    for member in zipfile.ZipFile(place).infolist():
+    for member in listed:
         unlikely = member.file_size > MEMBER_RATIO * member.compress_size and member.file_size > 10 * COLA_BYTES
         if Path(member.filename).name in COLA_FILES.values():
             if unlikely or member.file_size > MEMBER_BYTES:
