@@ -14,17 +14,17 @@ from pathlib import Path
 
 NOTEBOOKS = Path(__file__).resolve().parent
 TAG, OLD_TAG = "colab-setup", "bootstrap"
-NOBODY = "OWNER.UNKNOWN/REPOSITORY"  # until `make badges`; GitHub's owners have no dot, so nobody can take this name
+NOBODY = "OWNER.UNKNOWN/REPOSITORY"  # until `make badges`; an owner at GitHub has no dot, so nobody can take this name
 HOW = "../docs/colab.md"  # where the badge leads until then
-PLACE = re.compile(r"echo github\.com/(\S+?)/blob/(\S+)/notebooks/")  # REPOSITORY and BRANCH in the cell
+PLACE = re.compile(r'" github\.com/(\S+?)/blob/(\S+)/notebooks/')  # REPOSITORY and BRANCH in the cell
 
 CELL = r"""
-import glob, re, sys, urllib.parse  # finds helpers; in Colab, where a notebook is alone, fetches them
+import glob, os, re, sys, urllib.parse  # finds helpers; in Colab, where a notebook is alone, fetches them
 if "google.colab" in sys.modules and not glob.glob("/content/*/bookkeeping"):
-    said = !curl -sm 2 $COLAB_JUPYTER_IP:$KMP_TARGET_PORT/api/sessions; echo github.com/REPOSITORY/blob/BRANCH/notebooks/
-    home, ref = re.findall('github.com/([^"]+?)/blob/([^"]+)/notebooks/', urllib.parse.unquote(said.s))[0]
-    said = !cd /content; GIT_TERMINAL_PROMPT=0 git clone -qb '{ref}' --depth 1 https://github.com/{home} project || \
-        ls *.zip drive/MyDrive/*.zip | xargs -I@ sh -c "unzip -qn '@' '*bookkeeping/*' && unzip -qn '@'"
+    said = os.popen("curl -sm 2 $COLAB_JUPYTER_IP:$KMP_TARGET_PORT/api/sessions").read() + " github.com/REPOSITORY/blob/BRANCH/notebooks/"
+    home, ref = re.findall('github.com/([^"]+?)/blob/([^"]+)/notebooks/', urllib.parse.unquote(said))[0]
+    os.system(f"exec 2> /dev/null; cd /content; GIT_TERMINAL_PROMPT=0 git clone -qb '{ref}' --depth 1 https://github.com/{home} project || "
+              "ls *.zip drive/MyDrive/*.zip | xargs -I@ sh -c \"unzip -qn '@' '*bookkeeping/*' && unzip -qn '@'\"")
 if not [sys.path.insert(0, p) for p in (".", "..", *glob.glob("/content/*")) if glob.glob(p + "/bookkeeping")]:
     raise type("NoProject", (Exception,), {"_render_traceback_": lambda self: [str(self)]})("This notebook's project (helpers.py beside bookkeeping/) is not here: start in its folder or in notebooks/ (papermill: --cwd); in Colab, upload its zip.")
 """.strip()  # fmt: skip

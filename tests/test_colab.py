@@ -1,11 +1,14 @@
 """The first code cell and the badges: the same everywhere, and in Colab it brings the project, wherever from (docs/colab.md)."""
 
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
 import sys
+import termios
 import time
 import zipfile
 from pathlib import Path
@@ -58,14 +61,14 @@ class Colab:
         self.content.mkdir()
         self.github.mkdir()
 
-    def run(self, service=None, after=WHERE, repository=stamp.NOBODY, colab=True, cwd=None, github=None):
+    def run(self, service=None, after=WHERE, repository=stamp.NOBODY, colab=True, cwd=None, github=None, **options):
         """Run the first cell, then `after`, in a fresh kernel; returns (whether it went well, what it showed)."""
         cell = stamp.cell(repository, "main").replace("/content", str(self.content))
         environment = colab_stub.environment(self.content, github or f"file://{self.github}")
         environment |= service.environment if service else {}
         call = [sys.executable, "-c", KERNEL, json.dumps([[cell, after], colab])]
         folder = cwd or self.content
-        done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, **options)
         return done.returncode == 0, done.stdout + done.stderr
 
 
@@ -132,8 +135,15 @@ def test_a_service_that_is_not_there_or_too_slow_is_left_after_two_seconds(colab
 def test_a_fork_that_asks_for_a_password_is_one_sentence_and_nothing_takes_its_place(colab, project):
     colab_stub.publish(project, colab.github, "me/original", "main")
     with colab_stub.serving("", status=401) as private, colab_stub.sessions(colab_stub.from_github(MINE, "main")) as says:
-        well, shown = colab.run(says, repository="me/original", github=private.url)
+        keyboard, terminal = pty.openpty()  # where git would ask, and wait for an answer
+
+        def at_a_terminal():
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        options = {"stdin": terminal, "start_new_session": True, "preexec_fn": at_a_terminal}
+        well, shown = colab.run(says, repository="me/original", github=private.url, **options)
         assert not well and one_sentence(shown) and private.asked, shown
+        os.close(keyboard), os.close(terminal)
     assert not (colab.content / "project").exists()
 
 
