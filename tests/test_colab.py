@@ -93,7 +93,9 @@ def test_from_github_it_brings_that_branch_of_that_fork_and_once_only(colab, pro
     with colab_stub.sessions(colab_stub.from_github(MINE, branch)) as service:
         well, shown = colab.run(service, repository="me/original")
         assert well and f"helpers of {colab.content}/project/helpers.py" in shown, shown
-        assert service.asked == ["/api/sessions"]
+        assert f"from https://github.com/{MINE}, heads/{branch} (commit {commit[:7]}" in shown and service.asked == [
+            "/api/sessions"
+        ]
     here = ["git", "-C", str(colab.content / "project"), "rev-parse", "HEAD"]
     assert subprocess.run(here, capture_output=True, text=True).stdout.strip() == commit
     shutil.rmtree(colab.github)  # a restarted runtime asks nobody
@@ -134,7 +136,10 @@ def test_a_service_that_is_not_there_or_too_slow_is_left_after_two_seconds(colab
 
 def test_a_fork_that_asks_for_a_password_is_one_sentence_and_nothing_takes_its_place(colab, project):
     colab_stub.publish(project, colab.github, "me/original", "main")
-    with colab_stub.serving("", status=401) as private, colab_stub.sessions(colab_stub.from_github(MINE, "main")) as says:
+    with (
+        colab_stub.serving("", status=401) as private,
+        colab_stub.sessions(colab_stub.from_github(MINE, "main")) as says,
+    ):
         keyboard, terminal = pty.openpty()  # where git would ask, and wait for an answer
 
         def at_a_terminal():
@@ -166,7 +171,7 @@ def test_a_zip_that_was_uploaded_or_lies_in_drive_is_taken_and_others_are_left_a
             archive.writestr("raw/in_domain_train.tsv", "x")
     for _ in range(2):
         well, shown = colab.run()
-        assert well and f"helpers of {colab.content}/series-main/helpers.py" in shown, shown
+        assert well and f"helpers of {colab.content}/series-main/helpers.py" in shown and "from a zip" in shown, shown
     assert (colab.content / "series-main/requirements.txt").exists() and not list(colab.content.rglob("raw"))
 
 
@@ -211,7 +216,9 @@ def test_colab_has_what_the_notebooks_need_or_the_first_import_installs_it():
         if wanted.name in home.NOT_IN_COLAB | FOR_TESTS_AND_DASK:
             assert wanted.name not in colabs, f"Colab has {wanted.name}: nothing to install"
         else:
-            assert wanted.specifier.contains(colabs[wanted.name.lower()]), f"{wanted} and Colab's {colabs[wanted.name.lower()]}"
+            assert wanted.specifier.contains(colabs[wanted.name.lower()]), (
+                f"{wanted} and Colab's {colabs[wanted.name.lower()]}"
+            )
 
 
 def test_a_package_that_cannot_be_installed_is_said_by_name(monkeypatch, tmp_path):
@@ -251,7 +258,7 @@ def test_run_may_be_a_full_path_but_no_folder_with_other_peoples_files(tmp_path)
 
 
 def test_a_drive_that_is_not_mounted_is_said_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("bookkeeping.runs.DRIVE", tmp_path / "drive")
+    monkeypatch.setattr(home, "DRIVE", tmp_path / "drive")
     run = tmp_path / "drive/MyDrive/run1"
     with pytest.raises(SeriesError, match="Google Drive is not there.*Mount Drive"):
         run_folder(str(run), tmp_path / "runs")
@@ -274,8 +281,13 @@ def test_the_first_cell_is_the_same_in_all_notebooks_and_short():
 
 
 def test_each_badge_names_its_notebook_and_the_repository_of_the_first_cell():
-    badges = [re.match(r"\[!\[Open in Colab\]\((.*?)\)\]\((.*?)\)\n", nbformat.read(path, 4).cells[0].source) for path in PATHS]
-    ((repository, branch),) = {place for path in PATHS for place in stamp.PLACE.findall(path.read_text(encoding="utf-8"))}
+    badges = [
+        re.match(r"\[!\[Open in Colab\]\((.*?)\)\]\((.*?)\)\n", nbformat.read(path, 4).cells[0].source)
+        for path in PATHS
+    ]
+    ((repository, branch),) = {
+        place for path in PATHS for place in stamp.PLACE.findall(path.read_text(encoding="utf-8"))
+    }
     for path, badge in zip(PATHS, badges):
         assert badge[0].strip() == stamp.badge(path.name, repository, branch)
         assert (NOTEBOOKS / badge[1]).exists(), "the picture"
@@ -308,7 +320,9 @@ def test_make_badges_writes_both_once_and_leaves_the_rest_alone(tmp_path):
     assert [cell.source for cell in nbformat.reads(texts["08_new.ipynb"], 4).cells[2:]] == ["1 + 1"]
     for path in PATHS:
         old, now = (nbformat.reads(text, 4).cells for text in (path.read_text("utf-8"), texts[path.name]))
-        assert [cell for cell in old if cell.cell_type == "code"][1:] == [cell for cell in now if cell.cell_type == "code"][1:]
+        assert [cell for cell in old if cell.cell_type == "code"][1:] == [
+            cell for cell in now if cell.cell_type == "code"
+        ][1:]
 
 
 @pytest.mark.parametrize("name", ["series", "https://github.com/me/series", "me.too/series", "me/series; rm -rf ~"])
