@@ -23,7 +23,7 @@ import glob, os, re, sys, urllib.parse  # finds helpers; in Colab, where a noteb
 if "google.colab" in sys.modules and not glob.glob("/content/*/bookkeeping"):
     said = os.popen("curl -sm 2 $COLAB_JUPYTER_IP:$KMP_TARGET_PORT/api/sessions").read() + " github.com/REPOSITORY/blob/BRANCH/notebooks/"
     home, ref = re.findall('github.com/([^"]+?)/blob/([^"]+)/notebooks/', urllib.parse.unquote(said))[0]
-    os.system(f"exec 2> /dev/null; cd /content; GIT_TERMINAL_PROMPT=0 git clone -qb '{ref}' --depth 1 https://github.com/{home} project || "
+    os.system(f"exec 2> /dev/null; cd /content && GIT_TERMINAL_PROMPT=0 git clone -qb '{ref}' --depth 1 https://github.com/{home} project || "
               "ls *.zip drive/MyDrive/*.zip | xargs -I@ sh -c \"unzip -qn '@' '*bookkeeping/*' && unzip -qn '@'\"")
 if not [sys.path.insert(0, p) for p in (".", "..", *glob.glob("/content/*")) if glob.glob(p + "/bookkeeping")]:
     raise type("NoProject", (Exception,), {"_render_traceback_": lambda self: [str(self)]})("This notebook's project (helpers.py beside bookkeeping/) is not here: start in its folder or in notebooks/ (papermill: --cwd); in Colab, upload its zip.")

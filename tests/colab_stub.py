@@ -66,8 +66,8 @@ def environment(content, github, **more):
     return alone | rewrite | folders | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"} | more
 
 
-def publish(folder, github, home, branch):
-    """Commit the files of `folder` to `branch` of the repository github/home; returns the commit."""
+def publish(folder, github, home, branch, tag=None):
+    """Commit the files of `folder` to `branch` of the repository github/home, and tag it; returns the commit."""
     repository = github / home
     repository.mkdir(parents=True, exist_ok=True)
 
@@ -80,4 +80,5 @@ def publish(folder, github, home, branch):
     git("checkout", "-q", "--orphan", branch)
     git("add", "-A")
     git("commit", "-q", "-m", branch)
+    git("tag", tag) if tag else None
     return git("rev-parse", "HEAD")

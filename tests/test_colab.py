@@ -85,17 +85,18 @@ def one_sentence(shown):
 # ---------------------------------------------------------------- where a notebook is from
 
 
-@pytest.mark.parametrize("branch", ["main", "feature/a-b/notebooks/x", "v1.0", "größe"])
+@pytest.mark.parametrize("branch", ["main", "feature/a-b/notebooks/x", "größe", "tag v1.0"])
 def test_from_github_it_brings_that_branch_of_that_fork_and_once_only(colab, project, branch):
+    tag, branch = (branch[4:], "release") if branch.startswith("tag") else (None, branch)
     colab_stub.publish(project, colab.github, "me/original", "main")
     colab_stub.publish(project, colab.github, MINE, "other")
-    commit = colab_stub.publish(project, colab.github, MINE, branch)
-    with colab_stub.sessions(colab_stub.from_github(MINE, branch)) as service:
+    commit = colab_stub.publish(project, colab.github, MINE, branch, tag)
+    colab_stub.publish(project, colab.github, MINE, "another")
+    with colab_stub.sessions(colab_stub.from_github(MINE, tag or branch)) as service:
         well, shown = colab.run(service, repository="me/original")
         assert well and f"helpers of {colab.content}/project/helpers.py" in shown, shown
-        assert f"from https://github.com/{MINE}, heads/{branch} (commit {commit[:7]}" in shown and service.asked == [
-            "/api/sessions"
-        ]
+        assert re.search(f"from https://github.com/{MINE}, (heads|tags)/{tag or branch} .commit {commit[:7]}", shown)
+        assert service.asked == ["/api/sessions"]
     here = ["git", "-C", str(colab.content / "project"), "rev-parse", "HEAD"]
     assert subprocess.run(here, capture_output=True, text=True).stdout.strip() == commit
     shutil.rmtree(colab.github)  # a restarted runtime asks nobody
