@@ -52,17 +52,17 @@ def versions():
 def run_folder(name, runs):
     """The folder that RUN names: `name` below the folder `runs`, or elsewhere where it is a full path.
 
-    Raises SeriesError where a full path leads to files that are no run's, or into a Google Drive that is not mounted.
+    Raises SeriesError where it leads to files that are no run's, or into a Google Drive that is not mounted.
     """
     folder = Path(runs) / name
     home.check_drive("RUN", folder)
     if folder.exists() and not folder.is_dir():
         raise SeriesError(f"RUN is {name!r}, which is a file: expected a folder, or a name that is free.")
     ours = any((folder / record).exists() for record in ("run.json", "state.json"))
-    if Path(name).is_absolute() and folder.is_dir() and not ours and any(folder.iterdir()):
+    if folder.is_dir() and not ours and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise SeriesError(
             f"RUN is {name!r}, a folder with files that are no run's: a run writes and removes files in its folder. "
-            f"Name a new one, such as {str(folder / 'run1')!r}."
+            f"Name a new one, such as {f'{name}/run1'!r}."
         )
     return folder
 
