@@ -46,6 +46,7 @@ refresh: .venv/installed
 	done
 	$(BIN)/nbstripout --keep-output --keep-count --drop-output-type stream:stderr \
 	  --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version metadata.widgets" notebooks/*.ipynb
+	@$(PYTHON) notebooks/stamp.py
 
 # the badges, and where the first cell looks for the project of a copy: make badges REPOSITORY=owner/name, once
 .PHONY: badges test-colab
