@@ -76,11 +76,7 @@ def find_corpus(corpus):
     that was asked for is never replaced by another.
     """
     if corpus == "practice":
-        return (
-            "practice",
-            _cola_files(ROOT / "data" / "practice"),
-            "The practice corpus was asked for.",
-        )
+        return ("practice", _cola_files(ROOT / "data" / "practice"), "The practice corpus was asked for.")
     if corpus == "auto":
         try:
             zipped = fetch_cola(seconds=4)
