@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import os
 import platform
 import time
 from pathlib import Path
@@ -117,7 +118,12 @@ class Run:
         return content["decided"][what]
 
     def _lock(self):
-        """Own the run folder from here until `finish`; this process owns one at a time."""
+        """Own the run folder from here until `finish`; this process owns one at a time.
+
+        Of several processes that train one model (torchrun), the first owns it for all.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            return
         if _owned and _owned[0] != self.folder:
             _release()
         if not _owned and (lock := locks.acquire(self.folder, f"{self.notebook}.ipynb")):
@@ -130,8 +136,7 @@ class Run:
         later notebooks, which read these results, are dropped first: whatever is killed midway, run.json never vouches
         for a mixture. 01_setup makes nothing that others read, so it drops nothing but its own.
         """
-        self._lock()
-        self._check_that_nothing_changed()
+        self.check_unchanged()
         series = list(NEEDS)
         stale = series[series.index(self.notebook) :] if self.notebook != "01_setup" else [self.notebook]
         content = read_run(self.folder)
@@ -150,13 +155,17 @@ class Run:
         write_json(self.folder / "run.json", content)
         _release()
 
-    def _check_that_nothing_changed(self):
-        """Refuse to vouch for a mixture: of old and new parameters, or of old and new results of an earlier notebook."""
-        for name, then in self.parameters.items():
+    def check_unchanged(self):
+        """Refuse a mixture of old and new parameters, or of old and new results of an earlier notebook (04_train).
+
+        Owns the run folder again, if it was given back by `finish`.
+        """
+        for name, then in (self.parameters | {"RUN": self.name}).items():
             if (now := typed(name, self._namespace[name])) != then:
                 raise SeriesError(
                     f"{name} was {then!r} when this notebook began, and is {now!r} now. What was made in between may be of "
                     "either: run the notebook again from its parameters on."
                 )
+        self._lock()
         if self._needs and read_run(self.folder)["notebooks"].get(self._needs) != self.records[self._needs]:
             raise SeriesError(f"{self._needs} was run again while this notebook was at work: run this one again, too.")
