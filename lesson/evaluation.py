@@ -28,7 +28,7 @@ def batch_by_batch(batches, score):
     ax.axhline(score, color="C3", linestyle="--", label=f"all sentences: {score:.3f}")
     ax.axhline(np.mean(batches), color="C1", label=f"mean of the bars: {np.mean(batches):.3f}")
     ax.set(xlabel="batch, in the order of the file", ylabel="MCC", title="The mean of the bars is not the score")
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False)
     spread = f"from {min(batches):.2f} to {max(batches):.2f}"
     return (
         figure,

@@ -78,5 +78,5 @@ def scatter(ranked):
         xlim=(0, 1),
         ylim=(0, 1),
     )
-    sns.move_legend(ax, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
+    sns.move_legend(ax, "upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, title=None, frameon=False)
     return figure, f"A point for each minimal pair. {title}: there the acceptable twin has the higher probability."
