@@ -72,7 +72,7 @@ DECLARED = {
     # 06_save_and_load
     "EXPORT_DIR": Declared(str, or_none=True),
     # 07_compare_runs
-    "BATCH": Declared(str, is_folder_name, FOLDER_NAME),
+    "SWEEP": Declared(str, is_folder_name, FOLDER_NAME),
     "COMPARE": Declared(str, or_none=True),
     "RESAMPLES": whole(100, 1_000_000),
 }
