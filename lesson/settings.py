@@ -156,8 +156,11 @@ def hours(sweep):
     return sum(seconds.values()) / 3600
 
 
-def summary(sweep):
-    """DataFrame by run: its parameters, model, corpus, device, figures of each split, seconds of all notebooks (07_compare_runs)."""
+def summary(sweep, resampled):
+    """DataFrame by run: its parameters, model, corpus, device, figures of each split, seconds of all notebooks (07_compare_runs).
+
+    resampled: {run: its MCCs on resampled test sets}, whose standard deviation is the standard error.
+    """
     rows = []
     for run, metrics in sweep.metrics.items():
         row = sweep.values[run] | {what: metrics.get(what) for what in ["model", "corpus", "device"]}
@@ -165,6 +168,7 @@ def summary(sweep):
             figures = metrics[split]
             row |= {f"{split}_{what}": figures.get(what) for what in ["n", "accuracy", "mcc"]}
             row |= dict(zip([f"{split}_low", f"{split}_high"], figures["mcc_interval"]))
+        row["test_standard_error"] = resampled[run].std() if run in resampled else None
         row |= {"collapsed": metrics["test"]["collapsed"], "train_seconds": metrics["train_seconds"]}
         row["seconds"] = sum(record.get("seconds", 0) for record in sweep.records.get(run, {}).values()) or None
         rows.append(row)

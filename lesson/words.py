@@ -96,7 +96,7 @@ def louder(noises):
         return "The seed moves the score more than the test sentences do"
     if seed["high"] < sentences["low"]:
         return "The test sentences move the score more than the seed does"
-    return "Seed and test sentences move the score by much the same"
+    return "Which moves the score more is open: the intervals overlap"
 
 
 def single_run(runs, alive, seed_noise, sentence_noise, of_mean, apart):
