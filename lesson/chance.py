@@ -5,7 +5,7 @@ benchmarks/verdict.py takes the same functions to find out how often the verdict
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 # ---------------------------------------------------------------- resampling
 
@@ -94,25 +94,32 @@ def mcnemar(a, b):
 
 
 def best_of(n, by, score):
-    """Expected `score` of the run with the highest `by` among n drawn with replacement (07_compare_runs).
+    """Expected `score` of the run with the highest `by` among n of these runs, all different (07_compare_runs).
 
-    by, score: [runs], or [rounds, runs] for many sets of runs at once (Dodge et al. 2019).
+    by, score: [runs], or [sets, runs] for many sets of runs at once. Unbiased (Tang et al. 2020), unlike the estimate of
+    Dodge et al. (2019), which may draw a run twice.
     """
-    runs = np.shape(by)[-1]
-    upto = stats.rankdata(by, "max", axis=-1) / runs  # share of runs that are no better
-    below = (stats.rankdata(by, "min", axis=-1) - 1) / runs
-    ties = np.round((upto - below) * runs)  # runs of equal rank share their probability
-    return ((upto**n - below**n) / ties * score).sum(axis=-1)
+    upto, below = (
+        stats.rankdata(by, "max", axis=-1),
+        stats.rankdata(by, "min", axis=-1) - 1,
+    )  # how many are no better, worse
+    chances = (special.comb(upto, n) - special.comb(below, n)) / (upto - below)  # runs of equal rank share theirs
+    return (chances * score).sum(axis=-1) / special.comb(np.shape(by)[-1], n)
 
 
-def best_of_curve(by, score, rounds=2000, seed=3):
-    """Array [runs, 3]: best_of 1, 2, … all runs, and the ends of its 95 % interval, from sets of runs drawn anew (07_compare_runs)."""
+def best_of_curve(by, score, level=0.95):
+    """Array [n, 3]: best_of 1, 2, … up to half of the runs, and the ends of its interval (07_compare_runs).
+
+    Student's interval on the jackknife's standard error: how far the estimate moves when one run is left out (Tukey 1958).
+    """
     by, score = np.asarray(by), np.asarray(score)
-    drawn = np.random.default_rng(seed).integers(len(by), size=(rounds, len(by)))
-    rows = []
-    for n in range(1, len(by) + 1):
-        ends = np.quantile(best_of(n, by[drawn], score[drawn]), [0.025, 0.975])
-        rows.append([best_of(n, by, score), *ends])
+    runs, rows = len(by), []
+    others = np.array([np.delete(np.arange(runs), i) for i in range(runs)], dtype=int)
+    for n in range(1, max(1, runs // 2) + 1):
+        expected, without = best_of(n, by, score), best_of(n, by[others], score[others]) if runs > 1 else np.nan
+        error = np.sqrt((runs - 1) * np.var(without))
+        reach = stats.t.ppf((1 + level) / 2, max(1, runs - 1)) * error
+        rows.append([expected, expected - reach, expected + reach])
     return np.array(rows)
 
 

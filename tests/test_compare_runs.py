@@ -14,7 +14,7 @@ from scipy.stats import binom, bootstrap, ttest_1samp
 from sklearn.metrics import matthews_corrcoef
 
 import helpers
-from lesson import chance, settings, simulation
+from lesson import chance, settings, simulation, words
 
 matplotlib.use("agg")
 NOTEBOOKS = Path(helpers.ROOT, "notebooks")
@@ -216,21 +216,27 @@ def test_the_interval_of_a_mean_draws_runs_too():
     assert high - low == pytest.approx(expected, rel=0.05)
 
 
-def test_the_best_of_n_is_what_trying_all_draws_gives():
+def test_the_best_of_n_is_what_trying_all_choices_gives():
     for by in [[0.1, 0.4, 0.3, 0.2], [0.1, 0.4, 0.4, 0.0], [0.0] * 4]:
         score = np.array([0.5, 0.1, 0.3, 0.7])
-        for n in [1, 2, 3]:
+        for n in [1, 2, 3, 4]:
             picked = []
-            for draw in itertools.product(range(4), repeat=n):
-                top = [i for i in range(4) if by[i] == max(by[j] for j in draw)]
+            for chosen in itertools.combinations(range(4), n):
+                top = [i for i in chosen if by[i] == max(by[j] for j in chosen)]
                 picked.append(np.mean([score[i] for i in top]))  # ties: each as likely
             assert chance.best_of(n, np.array(by), score) == pytest.approx(np.mean(picked))
     by = np.array([0.1, 0.4, 0.3, 0.2])
     both = chance.best_of(2, np.stack([by, -by]), np.stack([score, score]))
     assert both == pytest.approx([chance.best_of(2, by, score), chance.best_of(2, -by, score)])
-    curve = chance.best_of_curve(by, by)
-    assert curve[0, 0] == pytest.approx(by.mean()) and (np.diff(curve[:, 0]) > 0).all()
-    assert (curve[:, 1] <= curve[:, 0]).all() and (curve[:, 0] <= curve[:, 2]).all()
+
+
+def test_the_curve_of_the_best_begins_with_the_mean_and_its_interval():
+    by, score = np.random.default_rng(0).normal(size=(2, 9))
+    curve = chance.best_of_curve(by, score)
+    assert curve.shape == (4, 3) and curve[1, 0] == pytest.approx(chance.best_of(2, by, score))
+    assert curve[0] == pytest.approx([score.mean(), *chance.student_interval(score)])
+    assert (np.diff(chance.best_of_curve(by, by)[:, 0]) > 0).all(), "the highest of more is higher"
+    assert np.isnan(chance.best_of_curve([0.1], [0.2])[0, 1:]).all() and len(chance.best_of_curve([1, 2], [1, 2])) == 1
 
 
 def test_the_error_of_a_standard_error_is_about_what_it_is_over_test_sets():
@@ -471,3 +477,27 @@ def test_when_a_difference_is_called_real():
         leave_out = (wide[0] * wide[1] > 0, here[0] * here[1] > 0)
         found.setdefault(chance.finding(wide, here), set()).add(leave_out)
     assert found == {finding: {leave_out} for leave_out, finding in chance.FINDINGS.items()}
+
+
+def test_which_chance_is_the_larger_is_said_only_where_the_intervals_part():
+    kinds = ["another seed", "other test sentences", "both"]
+    for seed, sentences, said in [
+        ((0.01, 0.02), (0.03, 0.04), "The test sentences move"),
+        ((0.05, 0.06), (0.03, 0.04), "The seed moves"),
+        ((0.01, 0.035), (0.03, 0.04), "open"),
+        ((np.nan, np.nan), (0.03, 0.04), "Too few runs"),
+    ]:
+        noises = pd.DataFrame([seed, sentences, seed], columns=["low", "high"], index=kinds)
+        assert said in words.louder(noises.assign(noise=noises.mean(axis=1)))
+
+
+def test_titles_say_what_can_be_seen():
+    runs = pd.DataFrame({"setting": ["a", "a", "b", "b"], "test": [0.1, 0.2, 0.5, 0.9], "collapsed": False})
+    assert words.headline(runs) == "2 seeds of one setting: test MCC from 0.50 to 0.90"
+    assert words.headline(runs[::2]) == "Test MCC 0.10 to 0.50, no setting repeated"
+    assert words.headline(runs[:1]) == "Test MCC 0.10, no setting repeated"
+    assert words.headline(runs.assign(collapsed=True)) == "Collapsed: 4 of 4 runs"
+    curves = pd.DataFrame({"run": list("aabb"), "epoch": [1, 2, 1, 2], "validation_mcc": [0.1, 0.2, 0.2, 0.1]})
+    assert words.rising(curves) == "Best after the last epoch: 1 of 2 runs" and words.rising(curves[:0]).endswith(
+        "0 of 0 runs"
+    )
