@@ -61,18 +61,6 @@ def _checksum(content):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def sha256(path):
-    """Hexadecimal SHA-256 of a file (02_load_cola)."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sums(path, name):
-    """{name: SHA-256} of a file, or of those in a folder, each with `name` and a slash before its own."""
-    inside = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-    return {Path(name, one.relative_to(path)).as_posix(): sha256(one) for one in inside}
-
-
 def patiently(action):
     """action(). On Windows a file that another process has open cannot be replaced, or read just then: try for 1 s."""
     for _ in range(10):

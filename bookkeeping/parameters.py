@@ -7,6 +7,7 @@ import configparser
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from bookkeeping import SeriesError
 
@@ -46,11 +47,18 @@ def is_folder_name(text):
     return bool(text) and len(text) <= 200 and all(re.fullmatch(r"[\w=+-][\w.,=+-]*", part) for part in text.split("/"))
 
 
+def is_run_folder(text):
+    """Whether `text` names a folder below runs/, or a folder elsewhere by its full path, with no way back up in it."""
+    path = Path(text)
+    elsewhere = path.is_absolute() and len(path.parts) > 2 and ".." not in path.parts and text.isprintable()
+    return is_folder_name(text) or elsewhere and all(len(part) <= 200 for part in path.parts)
+
+
 FOLDER_NAME = "a plain name (letters, digits, . , = + - _ and /)"
 SEEDS = whole(0, 2**32 - 1)  # what numpy takes
 
 DECLARED = {
-    "RUN": Declared(str, is_folder_name, FOLDER_NAME),
+    "RUN": Declared(str, is_run_folder, f"{FOLDER_NAME}, or the full path of a folder"),
     # 02_load_cola
     "CORPUS": Declared(str),
     # 03_tokenize; the model says how long a sentence may be at most

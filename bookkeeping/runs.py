@@ -2,13 +2,17 @@
 
 import datetime
 import importlib.metadata
+import os
 import platform
 import time
 from pathlib import Path
 
-from bookkeeping import SeriesError, locks
-from bookkeeping.files import read_json, remove, replacing, sha256, sums, write_json
+from bookkeeping import SeriesError, home, locks
+from bookkeeping.files import read_json, remove, replacing, write_json
 from bookkeeping.parameters import DECLARED, typed
+from bookkeeping.sums import changed_file, sums
+
+home.settle()  # first of all: every notebook gets here by `import helpers`
 
 # every notebook of the series, and the one whose results it reads
 NEEDS = {
@@ -44,22 +48,28 @@ def read_run(folder):
         ) from None
 
 
-def changed_file(folder, files, most_bytes=float("inf")):
-    """The first of `files`, {name: SHA-256}, that is not in `folder` as it was written, or None.
-
-    Files of more than `most_bytes` only have to be there.
-    """
-    for name, sum in files.items():
-        path = Path(folder, name)
-        if not path.is_file() or path.stat().st_size <= most_bytes and sha256(path) != sum:
-            return name
-    return None
-
-
 def versions():
     """{package: version} of everything that can move a result (01_setup)."""
     names = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "pandas", "scikit-learn")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def run_folder(name, runs):
+    """The folder that RUN names: `name` below the folder `runs`, or elsewhere where it is a full path.
+
+    Raises SeriesError where it leads to files that are no run's, or into a Google Drive that is not mounted.
+    """
+    folder = Path(runs) / name
+    home.check_drive("RUN", folder)
+    if folder.exists() and not folder.is_dir():
+        raise SeriesError(f"RUN is {name!r}, which is a file: expected a folder, or a name that is free.")
+    ours = any((folder / record).exists() for record in ("run.json", "state.json"))
+    if folder.is_dir() and not ours and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise SeriesError(
+            f"RUN is {name!r}, a folder with files that are no run's: a run writes and removes files in its folder. "
+            f"Name a new one, such as {f'{name}/run1'!r}."
+        )
+    return folder
 
 
 _owned = []  # [folder, lock] of the run folder that this process works in
@@ -87,17 +97,17 @@ class Run:
         self.notebook, self.device, self._namespace = notebook, device, namespace
         self.parameters = check_parameters(namespace)
         self.name = self.parameters.pop("RUN")
-        self.folder = runs / self.name
+        self.folder = run_folder(self.name, runs)
         self.records = read_run(self.folder)["notebooks"]
         self._needs, self._began = NEEDS[notebook], time.time()
         if self._needs and self._needs not in self.records:
             raise SeriesError(
                 f"this notebook reads what {self._needs}.ipynb makes, and the run {self.name!r} has none that is up to "
                 f"date. Run {self._needs}.ipynb first, or all that it needs in one call: "
-                f"python run.py --until {self._needs} -p RUN {self.name}"
+                f"{home.call(self._needs, self.name)}"
             )
         self._lock()
-        self._check_that_files_are_whole()
+        self._check_files()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def decided(self, what, decide):
@@ -113,7 +123,12 @@ class Run:
         return content["decided"][what]
 
     def _lock(self):
-        """Own the run folder from here until `finish`; this process owns one at a time."""
+        """Own the run folder from here until `finish`; this process owns one at a time.
+
+        Of several processes that train one model (torchrun), the first owns it for all.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            return
         if _owned and _owned[0] != self.folder:
             _release()
         if not _owned and (lock := locks.acquire(self.folder, f"{self.notebook}.ipynb")):
@@ -126,8 +141,7 @@ class Run:
         later notebooks, which read these results, are dropped first: whatever is killed midway, run.json never vouches
         for a mixture. 01_setup makes nothing that others read, so it drops nothing but its own.
         """
-        self._lock()
-        self._check_that_nothing_changed()
+        self.check_unchanged()
         series = list(NEEDS)
         stale = series[series.index(self.notebook) :] if self.notebook != "01_setup" else [self.notebook]
         content = read_run(self.folder)
@@ -149,11 +163,8 @@ class Run:
         write_json(self.folder / "run.json", content, sealed=True)
         _release()
 
-    def _check_that_files_are_whole(self):
-        """Raise SeriesError where a file of the notebooks that this one builds on is not as they wrote it.
-
-        No format but a zip notices a damaged byte by itself: weights or ids would be others, and so all that follows.
-        """
+    def _check_files(self):
+        """Raise SeriesError where a file of the notebooks that this one builds on is not as they wrote it."""
         before, files = self._needs, read_run(self.folder)["files"]
         while before:
             if name := changed_file(self.folder, files.get(before, {})):
@@ -163,13 +174,17 @@ class Run:
                 )
             before = NEEDS[before]
 
-    def _check_that_nothing_changed(self):
-        """Refuse to vouch for a mixture: of old and new parameters, or of old and new results of an earlier notebook."""
-        for name, then in self.parameters.items():
+    def check_unchanged(self):
+        """Refuse a mixture of old and new parameters, or of old and new results of an earlier notebook (04_train).
+
+        Owns the run folder again, if it was given back by `finish`.
+        """
+        for name, then in (self.parameters | {"RUN": self.name}).items():
             if (now := typed(name, self._namespace[name])) != then:
                 raise SeriesError(
                     f"{name} was {then!r} when this notebook began, and is {now!r} now. What was made in between may be of "
                     "either: run the notebook again from its parameters on."
                 )
+        self._lock()
         if self._needs and read_run(self.folder)["notebooks"].get(self._needs) != self.records[self._needs]:
             raise SeriesError(f"{self._needs} was run again while this notebook was at work: run this one again, too.")

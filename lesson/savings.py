@@ -2,11 +2,28 @@
 
 import torch
 
+import helpers
+
+
+def apply(model, tokens, pad_token_id, weight_decay=0.0):
+    """Make the training steps of `model` faster by all that is possible (04_train). load_weights takes what it learns."""
+    if weight_decay == 0:
+        shrink_embeddings(model, ids_in_use(tokens, pad_token_id))
+    batch = helpers.make_batch(tokens, torch.arange(min(16, len(tokens["row"]))), pad_token_id, device=model.device)
+    del batch["labels"]
+    only_cls(model, batch)
+    quicken_dropout(model)
+
+
+def ids_in_use(tokens, pad_token_id):
+    """Sorted ids, int64, of all tokens in the token file and of the padding (04_train)."""
+    return torch.unique(torch.cat([tokens["ids"], tokens["ids"].new_tensor([pad_token_id])])).long()
+
 
 def shrink_embeddings(model, ids):
-    """Train only the word embeddings of `ids`; returns a function that puts the others back (04_train).
+    """Train only the word embeddings of `ids`, sorted; returns whether that was possible (04_train).
 
-    Returns None, with nothing changed, where another part of the model shares the table.
+    Nothing is changed where another part of the model shares the table.
 
     Rows that no sentence uses have zero gradients, and without weight decay AdamW leaves them as they are: clipping,
     updating and zeroing them is work for nothing. The ids stay what they were and are translated on their way into
@@ -14,24 +31,24 @@ def shrink_embeddings(model, ids):
     """
     table = model.get_input_embeddings()
     if sum(weight is table.weight for module in model.modules() for weight in module.parameters(recurse=False)) > 1:
-        return None
-    whole, padding_idx = table.weight.detach(), table.padding_idx
-    kept = torch.unique(ids.long())
-    place = torch.full((len(whole),), -1)
-    place[kept] = torch.arange(len(kept))
-
-    table.weight = torch.nn.Parameter(whole[kept])
-    table.padding_idx = None if padding_idx is None else int(place[padding_idx])
+        return False
+    place = torch.full((len(table.weight),), -1, device=table.weight.device)
+    place[ids] = torch.arange(len(ids), device=place.device)
+    table.weight = torch.nn.Parameter(table.weight.detach()[ids])
+    if table.padding_idx is not None:
+        table.padding_idx = int(place[table.padding_idx]) if table.padding_idx in ids else None
     table.register_buffer("place", place, persistent=False)
-    translate = table.register_forward_pre_hook(lambda module, inputs: (module.place[inputs[0]],))
+    table.register_forward_pre_hook(lambda module, inputs: (module.place[inputs[0]],))
+    return True
 
-    def restore():
-        translate.remove()
-        whole[kept] = table.weight.detach().to(whole.device)
-        table.weight, table.padding_idx = torch.nn.Parameter(whole), padding_idx
-        del table.place
 
-    return restore
+def load_weights(model, weights, ids):
+    """Load `weights`, a state_dict, into a whole model, though shrink_embeddings(…, ids) may have cut them (04_train)."""
+    table = model.get_input_embeddings().weight
+    name = next(name for name, parameter in model.named_parameters() if parameter is table)
+    if len(weights[name]) < len(table):
+        weights = weights | {name: table.detach().index_copy(0, ids, weights[name].to(table.device))}
+    model.load_state_dict(weights)
 
 
 class QuickDropout(torch.nn.Dropout):
@@ -60,13 +77,13 @@ def quicken_dropout(model):
 def only_cls(model, batch):
     """Let the last layer's feed-forward block work on [CLS] alone: the classifier reads nothing else (04_train).
 
-    Tried on `batch` (without labels). Returns the hook, whose .remove() undoes it, or None, with nothing changed,
-    if the logits do not stay the same: a model that reads other positions too, or is built otherwise.
+    Tried on `batch` (without labels). Returns whether the logits stay the same; where they do not, as in a model that
+    reads other positions too, or is built otherwise, nothing is changed.
     """
     layers = [module[-1] for module in model.modules() if isinstance(module, torch.nn.ModuleList) and len(module)]
     norms = [module for module in layers[-1].modules() if isinstance(module, torch.nn.LayerNorm)] if layers else []
     if not norms:
-        return None
+        return False
     training, before = model.training, model.eval()(**batch).logits
     hook = norms[0].register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :1],))
     try:
@@ -76,4 +93,4 @@ def only_cls(model, batch):
     model.train(training)
     if not same:
         hook.remove()
-    return hook if same else None
+    return same

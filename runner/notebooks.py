@@ -68,7 +68,8 @@ def cells_of(notebook):
 @functools.cache
 def code_of(notebook):
     """A hash of a notebook's code, and of the project's modules that it imports, itself or through others."""
-    code = ["\n".join(cell.source for cell in cells_of(notebook) if cell.cell_type == "code")]
+    cells = [cell for cell in cells_of(notebook) if cell.cell_type == "code"]
+    code = ["\n".join(cell.source for cell in cells if "colab-setup" not in cell.metadata.get("tags", []))]
     waiting, seen = list(modules_in(code[0])), set()
     for path in waiting:  # which grows
         if path not in seen:

@@ -14,6 +14,7 @@ from runner import paths
 from runner.pictures import describe, opening
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
+BADGE = re.compile(r"\A\[!\[Open in Colab\].*\n+")  # of no use in a page that is no notebook
 LINKED = re.compile(r"""(?<=\]\()[\w./-]+(?=[)\s])|(?<=\ssrc=")[\w./-]+(?=")""")  # in ![…](LINK), <img src="LINK">
 
 
@@ -34,6 +35,7 @@ def write_page(folder, notebooks, title, rows, head=None, picture=None):
         for number, cell in enumerate(notebook.cells):
             cell.id = f"{name}-{number}"
             if cell.cell_type == "markdown":
+                cell.source = BADGE.sub("", cell.source)
                 cell.source = LINKED.sub(embedded, re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](#\1)", cell.source))
     exporter = HTMLExporter(raw_template=TEMPLATE.read_text(encoding="utf-8"))
     content, _ = exporter.from_notebook_node(page)

@@ -7,12 +7,11 @@ import time
 from dataclasses import replace
 
 from bookkeeping.files import write_json
-from runner import paths
 from runner.execution import execute_notebook
 from runner.locks import in_turn
 from runner.notebooks import TRAINING
 from runner.state import code_changed, content_of, is_finished, made_by_hand, state_of, still_done, write_state
-from runner.terminal import duration
+from runner.terminal import duration, shown
 
 
 def execute_run(run, call, say=None):
@@ -101,7 +100,7 @@ def begin_run(run, call, before, say):
 
 def kept_aside(run):
     """The folder that keeps what stood in a run folder before, until the new run has finished."""
-    return paths.RUNS / ".before" / run.name
+    return run.folder.parent / ".before" / run.folder.name
 
 
 def set_aside(run, say):
@@ -109,4 +108,4 @@ def set_aside(run, say):
     kept.parent.mkdir(parents=True, exist_ok=True)
     os.replace(run.folder, kept)
     if say:
-        say(f"what stood in {run.name} is kept in {kept.relative_to(paths.RUNS.parent)} until this run has finished")
+        say(f"what stood in {run.name} is kept in {shown(kept)} until this run has finished")

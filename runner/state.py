@@ -3,7 +3,7 @@
 import traceback
 
 from bookkeeping.files import read_json, write_json
-from bookkeeping.runs import changed_file
+from bookkeeping.sums import changed_file
 
 LARGE = 10_000_000  # bytes; a sweep of a hundred runs is not read through to say that it is finished
 

@@ -38,8 +38,42 @@ def examples(few, check, *strategies):
 
 # ---------------------------------------------------------------- sentences
 
-ODD = ["\u2028", "\x85", "\x00", "\ufeff", "\x1c", "\x0b", "\x0c", '"', '""', "'", "NA", "nan", "1", "$x$", "\\", "#", "=1+1"]
-ODD += ["\u200b", "İ", "ﬁ", "ꙮ", "\U0010ffff", "e\u0301", " ", "\xa0", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "<s>", "🏳️‍🌈", "-"]
+ODD = [
+    "\u2028",
+    "\x85",
+    "\x00",
+    "\ufeff",
+    "\x1c",
+    "\x0b",
+    "\x0c",
+    '"',
+    '""',
+    "'",
+    "NA",
+    "nan",
+    "1",
+    "$x$",
+    "\\",
+    "#",
+    "=1+1",
+]
+ODD += [
+    "\u200b",
+    "İ",
+    "ﬁ",
+    "ꙮ",
+    "\U0010ffff",
+    "e\u0301",
+    " ",
+    "\xa0",
+    "[CLS]",
+    "[SEP]",
+    "[PAD]",
+    "[UNK]",
+    "<s>",
+    "🏳️‍🌈",
+    "-",
+]
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r"), max_size=12)
 TEXT = st.lists(st.sampled_from(ODD) | ANY, max_size=5).map("".join)
 SENTENCE = TEXT.filter(str.strip)
@@ -99,7 +133,9 @@ class Folder(type(helpers.ROOT)):
 
 def test_any_bytes_are_read_as_they_are_or_refused_with_name_and_line(folder):
     path = folder / "own.tsv"
-    pieces = st.sampled_from([b"\t", b"\n", b"\r", b"\r\n", b"0", b"1", b"\xff\xfe", b"\xef\xbb\xbf", b"\x00", b"x\t1\t\tA b.\n"])
+    pieces = st.sampled_from(
+        [b"\t", b"\n", b"\r", b"\r\n", b"0", b"1", b"\xff\xfe", b"\xef\xbb\xbf", b"\x00", b"x\t1\t\tA b.\n"]
+    )
     content = st.lists(pieces | st.binary(max_size=8), max_size=12).map(b"".join)
 
     def check(content):
@@ -174,11 +210,19 @@ def test_a_damaged_zip_gives_the_same_rows_or_one_sentence(folder):
 
 # ---------------------------------------------------------------- parameters
 
-NUMBERS = st.integers(-(2**70), 2**70) | st.floats() | st.sampled_from([0, 1, 2, 3, 64, 100, 2**32 - 1, 2**32, 0.1, 1.0, 1e-5])
-WORDS = st.sampled_from(["none", "None", "null", "~", "", "yes", "off", "longest", "bf16", "auto", "1e-5", "1_0", "0x1", "-1", "٣"])
+NUMBERS = (
+    st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.sampled_from([0, 1, 2, 3, 64, 100, 2**32 - 1, 2**32, 0.1, 1.0, 1e-5])
+)
+WORDS = st.sampled_from(
+    ["none", "None", "null", "~", "", "yes", "off", "longest", "bf16", "auto", "1e-5", "1_0", "0x1", "-1", "٣"]
+)
 NAMES = st.sampled_from(sorted(DECLARED))
 SCALARS = st.none() | st.booleans() | NUMBERS | WORDS | st.text(max_size=20)
-JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3))
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
 
 
 def given_to(function, *arguments):
@@ -220,7 +264,9 @@ def test_run_py_and_the_notebook_say_the_same_word_for_word():
             assert type(ours) is type(theirs[name]) and (isinstance(ours, str) or ours == theirs[name])
         came("refused in the same words" if refusal else "the same value")
 
-    with tally("text for a parameter, at run.py and in a notebook", "the same value, or refused in the same words") as came:
+    with tally(
+        "text for a parameter, at run.py and in a notebook", "the same value, or refused in the same words"
+    ) as came:
         text = WORDS | st.text(max_size=20) | NUMBERS.map(str)
         examples(1500, check, st.sampled_from(sorted(PARAMETERS)), text)
 
@@ -250,7 +296,27 @@ def test_run_py_and_papermill_read_the_same_number_in_a_file(folder):
 
 def test_any_grid_file_is_read_or_refused_in_one_sentence(folder):
     path = folder / "grid.yaml"
-    pieces = st.sampled_from(["SEED: ", "- ", "1", "[", "]", "{", "}", "\n", " ", "&a ", "*a", "!!python/name:os.system ", "<<: ", "? ", "|", "%", "'"])
+    pieces = st.sampled_from(
+        [
+            "SEED: ",
+            "- ",
+            "1",
+            "[",
+            "]",
+            "{",
+            "}",
+            "\n",
+            " ",
+            "&a ",
+            "*a",
+            "!!python/name:os.system ",
+            "<<: ",
+            "? ",
+            "|",
+            "%",
+            "'",
+        ]
+    )
     text = st.lists(pieces | st.text(max_size=3), max_size=14).map("".join)
 
     def check(text):
@@ -267,7 +333,23 @@ def test_any_grid_file_is_read_or_refused_in_one_sentence(folder):
         examples(400, check, text)
 
 
-PATHS = ["~", "~nobody-of-this-name", "\0", "x" * 300, "/", "/proc/self/mem", ".", "..", "//", "a/b/c", "a b", "ü/ü", "-x", "~/x", "."]
+PATHS = [
+    "~",
+    "~nobody-of-this-name",
+    "\0",
+    "x" * 300,
+    "/",
+    "/proc/self/mem",
+    ".",
+    "..",
+    "//",
+    "a/b/c",
+    "a b",
+    "ü/ü",
+    "-x",
+    "~/x",
+    ".",
+]
 
 
 def test_any_name_for_a_corpus_a_model_or_an_export_is_found_or_refused(folder, monkeypatch):
@@ -294,4 +376,9 @@ def test_any_name_for_a_corpus_a_model_or_an_export_is_found_or_refused(folder, 
     with tally("text as the name of a corpus, a model, a folder", "found, or refused in one sentence") as came:
         for text in PATHS:
             check(text)
-        examples(600, check, st.text(st.characters(exclude_characters="/"), max_size=12) | st.lists(st.sampled_from([*PATHS, "/", "a"]), max_size=4).map("".join))
+        examples(
+            600,
+            check,
+            st.text(st.characters(exclude_characters="/"), max_size=12)
+            | st.lists(st.sampled_from([*PATHS, "/", "a"]), max_size=4).map("".join),
+        )

@@ -37,7 +37,7 @@ def test_a_finished_result_stays_until_the_new_one_is_whole(quick, capsys, argum
     quick.fail = lambda notebook: "ValueError: no" if notebook == "04_train" else None
     assert quick.main(["-p", "RUN", "x", *arguments]) == 1
     (kept,) = (paths.RUNS / ".before/x").iterdir()
-    assert contents(kept) == before and str(kept.relative_to(paths.RUNS)) in capsys.readouterr().out
+    assert contents(kept) == before and str(kept) in capsys.readouterr().out
     assert not (paths.RUNS / "x/metrics.json").exists(), "nothing of the old result beside the new one"
     quick.fail = lambda notebook: None
     assert quick.main(["-p", "RUN", "x", *arguments]) == 0
@@ -207,3 +207,25 @@ def test_all_runs_of_a_sweep_have_the_threads_that_its_first_call_decided(quick,
 
 def test_the_old_name_of_a_sweep_is_understood(quick):
     assert quick.main(["-p", "SEED", "1", "--batch", "old"]) == 0 and (paths.RUNS / "old/SEED=1/state.json").exists()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_files_that_are_no_runs_are_never_removed(quick, capsys, tmp_path, elsewhere):
+    assert quick.main(["-p", "SEED", "1", "2"]) == 0  # runs/sweep holds runs, and is none
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    before = contents(paths.RUNS), contents(mine)
+    assert quick.main(["-p", "RUN", str(mine) if elsewhere else "sweep"]) == 2
+    assert "files that are no run's" in capsys.readouterr().err and (contents(paths.RUNS), contents(mine)) == before
+
+
+def test_a_run_folder_by_its_full_path_is_kept_aside_beside_it(quick, tmp_path):
+    folder = tmp_path / "drive" / "run1"
+    assert quick.main(["-p", "RUN", str(folder)]) == 0
+    assert quick.main(["-p", "RUN", str(folder), "-p", "SEED", "7"]) == 0
+    assert (folder / "metrics.json").exists()
+    quick.fail = lambda notebook: "ValueError: no"
+    assert quick.main(["-p", "RUN", str(folder), "--again"]) == 1
+    (kept,) = (tmp_path / "drive/.before/run1").iterdir()
+    assert (kept / "metrics.json").exists()

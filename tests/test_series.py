@@ -158,14 +158,15 @@ def test_parameters_reach_their_place(tiny, tmp_path):
     tokens, header = helpers.load_tokens(folder)
     assert int(tokens["offsets"].diff().max()) == header["max_len"] == 8
     assert len(variables["rows"]["validation"]) == -(-len(tokens["row"][tokens["split"] <= 1]) // 4)
-    assert variables["steps"] == variables["steps_per_epoch"] == -(-len(variables["rows"]["train"]) // 10)
+    assert variables["steps"] == -(-len(variables["rows"]["train"]) // 10)
+    parameters = list(variables["checkpoint"].network.named_parameters())
     decays = {
         name: group["weight_decay"]
-        for group in variables["groups"]
-        for name, p in variables["parameters"]
+        for group in variables["optimizer"].param_groups
+        for name, p in parameters
         if any(p is q for q in group["params"])
     }
-    assert len(decays) == len(variables["parameters"])
+    assert len(decays) == len(parameters)
     for name, decay in decays.items():
         assert decay == (0.0 if name.endswith("bias") or "LayerNorm" in name else 0.1), name
     assert variables["shape"](0) == 0 and variables["shape"](variables["steps"]) == 0
@@ -185,9 +186,8 @@ def test_padding_alone_changes_no_result(tiny, tmp_path):
     histories = []
     for padding, length in [("longest", None), ("max_length", 40)]:
         folder, variables = series("padding", until="04_train", **(tiny | changes), PADDING=padding)
-        assert variables["padded_to"] == length
-        if length:
-            assert variables["batch"]["input_ids"].shape[1] == length
+        longest = int(variables["tokens"]["offsets"].diff()[:9].max())
+        assert variables["collate"](list(range(9)))["input_ids"].shape[1] == (length or longest)
         histories.append(history(folder))
     assert len(set(histories[0]["training_loss"])) > 1
     pd.testing.assert_frame_equal(*histories, atol=1e-4, rtol=0)
@@ -196,7 +196,7 @@ def test_padding_alone_changes_no_result(tiny, tmp_path):
 def test_defaults_follow_the_model():
     """LEARNING_RATE None: 1e-4 for a small model, 2e-5 at base size; read from 04's own expression."""
     text = "\n".join(c.source for c in nbformat.read(NOTEBOOKS / "04_train.ipynb", as_version=4).cells)
-    expression = next(line.split("=", 1)[1] for line in text.splitlines() if line.startswith("learning_rate ="))
+    expression = next(line.split("=", 1)[1] for line in text.splitlines() if line.startswith("    learning_rate ="))
     for size, expected in [(384, 1e-4), (768, 2e-5)]:
         config = type("config", (), {"hidden_size": size})
         model = type("model", (), {"config": config})
@@ -273,7 +273,8 @@ def test_the_best_epoch_is_the_one_that_is_saved(tiny):
     epochs, metrics = history(folder), json.loads((folder / "metrics.json").read_text())
     assert metrics["validation"]["mcc"] == pytest.approx(epochs["validation_mcc"].max(), abs=1e-6)
     record = helpers.read_run(folder)["notebooks"]["04_train"]
-    assert record["best_epoch"] == epochs["epoch"][epochs["validation_mcc"].idxmax()]
+    best = epochs.sort_values(["validation_mcc", "validation_loss"], ascending=[False, True]).iloc[0]
+    assert record["best_epoch"] == best["epoch"]
     assert record["threads"] == torch.get_num_threads()
 
 
@@ -338,7 +339,7 @@ sys.path[:0] = [{tests!r}, {root!r}]
 from test_series import execute
 variables = execute("04_train", **{parameters!r})
 import torch
-weights = torch.cat([p.detach().flatten() for p in variables["network"].parameters()])
+weights = torch.cat([p.detach().flatten() for p in variables["checkpoint"].network.parameters()])
 torch.save(weights, f"{out}/rank{{variables['accelerator'].process_index}}.pt")
 """
 
