@@ -6,23 +6,28 @@ Ten thousand examples and more, drawn by hypothesis; a failure prints the smalle
 import csv
 import io
 import math
+import random
 import re
 import zipfile
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tally import tally, tries
+from test_series import runs, series, tiny  # noqa: F401
 
 import helpers
 from bookkeeping import SeriesError
 from bookkeeping.parameters import DECLARED, typed
 from bookkeeping.runs import check_parameters
-from lesson import sources
+from lesson import export, sources
 from lesson.corpora import read_sentences
+from lesson.tokens import compact, encode, read_corpus
 from runner.notebooks import read_notebooks
 from runner.parameters import read_grid, value_of
 
@@ -126,6 +131,83 @@ def test_any_sentence_comes_back_as_it_was(folder):
 class Folder(type(helpers.ROOT)):
     def mkdir(self, **_):
         """The one that is there already."""
+
+
+def test_any_sentence_is_judged_at_its_place(tiny, folder):  # noqa: F811
+    """From the files of a run folder to the logits: as if each sentence were alone in the world."""
+    tokenizer, model = helpers.load_tokenizer(tiny["MODEL_NAME"]), helpers.load_model(tiny["MODEL_NAME"], num_labels=2)
+    corpus, max_len = folder / "judged" / "corpus", 12
+    corpus.mkdir(parents=True)
+
+    def alone(sentence):
+        with torch.inference_mode():
+            return model.eval()(**tokenizer(sentence, truncation=True, max_length=max_len, return_tensors="pt")).logits[
+                0
+            ]
+
+    def check(parts, validation):
+        for split, rows in zip(helpers.COLA_FILES, parts):
+            (corpus / f"{split}.tsv").write_bytes(content_of(rows))
+        frames = read_corpus(corpus.parent)
+        encoded = {split: encode(tokenizer, frame["sentence"], max_len) for split, frame in frames.items()}
+        aside = np.arange(len(frames["train"])) < validation
+        tokens = compact(frames, encoded, aside, max_len)
+        assert len(tokens["row"]) == sum(map(len, parts))
+        for split in helpers.SPLITS:
+            rows = helpers.rows_of(tokens, split)
+            if len(rows):
+                texts = parts[max(0, helpers.SPLITS.index(split) - 1)]
+                logits = helpers.predict(model, tokens, rows, tokenizer.pad_token_id, batch_size=3)
+                expected = torch.stack([alone(texts[i][3]) for i in tokens["row"][rows]])
+                assert torch.allclose(logits, expected, atol=1e-5)
+                assert tokens["labels"][rows].tolist() == [int(texts[i][1]) for i in tokens["row"][rows]]
+                for _ in rows:
+                    came("judged as if alone")
+
+    with tally("odd sentences, tokenized and judged in batches", "the same judgement as alone") as came:
+        examples(25, check, st.tuples(ROWS, ROWS, ROWS), st.integers(0, 6))
+
+
+def test_a_corpus_of_odd_sentences_passes_through_the_notebooks(tiny, folder):  # noqa: F811
+    """02 to 05: none of a thousand sentences is lost, shifted or changed."""
+    seed = random.SystemRandom().randrange(10**6)
+    print("seed", seed)
+    draw, n, parts = random.Random(seed), tries(1000), {}
+    (folder / "odd").mkdir()
+    for split, share in {"train": 0.2, "in_domain_dev": 0.3, "test": 0.5}.items():
+        parts[split] = [("s", "01"[i % 2], "", f"{odd_text(draw)}{i}") for i in range(round(share * n))]
+        (folder / "odd" / helpers.COLA_FILES[split]).write_bytes(content_of(parts[split]))
+    run, variables = series("odd", **tiny | {"CORPUS": str(folder / "odd"), "EPOCHS": 1, "MAX_LEN": 32})
+    judged, test = pd.read_csv(run / "predictions.csv"), [row[3] for row in parts["test"]]
+    aside = judged[judged["split"] == "validation"]["row"].tolist()
+    assert variables["test"]["sentence"].tolist() == test
+    for split, rows in {"in_domain_dev": parts["in_domain_dev"], "test": parts["test"]}.items():
+        own = judged[judged["split"] == split]
+        assert own["row"].tolist() == list(range(len(rows))) and own["label"].tolist() == [int(row[1]) for row in rows]
+    assert len(set(aside)) == round(0.1 * len(parts["train"])) and set(aside) <= set(range(len(parts["train"])))
+    tokenizer, model = helpers.load_tokenizer(run / "model"), helpers.load_model(run / "model").eval()
+    probability = judged[judged["split"] == "test"]["probability"].tolist()
+    for i in draw.sample(range(len(test)), min(100, len(test))):
+        with torch.inference_mode():
+            logits = model(**tokenizer(test[i], truncation=True, max_length=32, return_tensors="pt")).logits
+        assert logits.softmax(dim=1)[0, 1].item() == pytest.approx(probability[i], abs=1e-4), test[i]
+    with tally("odd sentences in a corpus, 02 to 05", "none is lost, shifted or changed") as came:
+        for _ in range(sum(map(len, parts.values()))):
+            came("judged at its place")
+
+
+def odd_text(draw):
+    """A text of odd pieces and of any characters of Unicode."""
+    places = [
+        n for n in (draw.randrange(0x110000) for _ in range(6)) if not 0xD800 <= n < 0xE000 and n not in (9, 10, 13)
+    ]
+    pieces = [
+        *draw.choices(ODD, k=2),
+        *draw.choices(["the", "cat", "sat", "colourless", "ideas"], k=3),
+        *map(chr, places),
+    ]
+    draw.shuffle(pieces)
+    return draw.choice(["", " "]).join(pieces)
 
 
 # ---------------------------------------------------------------- files
@@ -353,8 +435,6 @@ PATHS = [
 
 
 def test_any_name_for_a_corpus_a_model_or_an_export_is_found_or_refused(folder, monkeypatch):
-    from lesson import export
-
     monkeypatch.setattr(sources, "OFFLINE", True)
     monkeypatch.setattr(sources, "DATA", folder)
     (folder / "model").mkdir()
