@@ -38,5 +38,5 @@ def differences(differences, effects):
     ax.set_yticks(range(len(effects)), [str(value) for value in effects])
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles[:3], labels[:3], frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
-    ax.invert_yaxis()
+    ax.set_ylim(len(effects) - 0.5, -0.4)
     return fig, ax
