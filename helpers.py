@@ -156,7 +156,7 @@ def load_tokens(folder):
         with safe_open(folder / "tokens.safetensors", framework="pt") as file:
             tokens = {name: file.get_tensor(name) for name in file.keys()}
             header = json.loads(file.metadata()["header"])
-    except (SafetensorError, FileNotFoundError) as error:
+    except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise SeriesError(f"tokens.safetensors of this run cannot be read ({error}): run 03_tokenize again.") from None
     return tokens, header
 
