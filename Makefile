@@ -1,7 +1,7 @@
 # make run · test · sweep · lab · refresh: each sets up .venv by itself.
 PYTHON ?= python3
 PARAMS ?=
-# for pip, such as an index of CPU builds of torch (see README)
+# for pip, such as an index of CPU builds of torch (see docs/teaching.md)
 PIP_ARGS ?=
 BIN := .venv/bin
 # what makes a test or a committed output the same everywhere: CPU, no network, no run folder of yours
@@ -46,3 +46,13 @@ refresh: .venv/installed
 	done
 	$(BIN)/nbstripout --keep-output --keep-count --drop-output-type stream:stderr \
 	  --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version metadata.widgets" notebooks/*.ipynb
+	@$(PYTHON) notebooks/stamp.py
+
+# the badges, and where the first cell looks for the project of a copy: make badges REPOSITORY=owner/name, once
+.PHONY: badges test-colab
+badges:
+	@$(PYTHON) notebooks/stamp.py $(if $(REPOSITORY),--repository '$(REPOSITORY)') $(if $(BRANCH),--branch '$(BRANCH)')
+
+# each notebook opened alone, with Colab's versions, in an environment of its own (.venv-colab, 5 GB)
+test-colab: .venv/installed
+	@$(BIN)/python tests/colab_alone.py $(if $(PIP_ARGS),--pip='$(PIP_ARGS)')

@@ -26,16 +26,12 @@ import torch
 from bookkeeping import SeriesError
 from bookkeeping.files import replacing, write_json  # noqa: F401
 from bookkeeping.runs import NEEDS, Run, check_parameters, read_run, versions  # noqa: F401
+from lesson.corpora import COLA_FILES, read_sentences  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent
 RUNS = Path(os.environ.get("BERT_RUNS", ROOT / "runs"))
 SERIES = list(NEEDS)  # 01_setup to 06_save_and_load
 
-COLA_FILES = {  # our names → the corpus' own; the tutorial's "test set" is the out-of-domain dev split
-    "train": "in_domain_train.tsv",
-    "in_domain_dev": "in_domain_dev.tsv",
-    "test": "out_of_domain_dev.tsv",
-}
 
 # ---------------------------------------------------------------- devices (01)
 
@@ -144,50 +140,13 @@ def roadmap(step):
     return SVG(drawing.replace(f'id="step-{step}"', f'id="step-{step}" class="here"'))
 
 
-# ---------------------------------------------------------------- files and sentences (02)
+# ---------------------------------------------------------------- files (02)
 
 
 def sha256(path):
     """Hexadecimal SHA-256 of a file (02_load_cola)."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_sentences(path):
-    """Read a pathlib or zipfile Path in CoLA's format: DataFrame with source, label, mark, sentence (02_load_cola).
-
-    Four tab-separated columns, no header, no quoting, UTF-8. Raises SeriesError with file, line, what was
-    found and what was expected.
-    """
-    import pandas as pd
-
-    content = path.read_bytes()
-    try:
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise SeriesError(
-            f"{path.name}, line {line}: byte {content[error.start]:#04x} is not UTF-8. Save the file as UTF-8."
-        ) from None
-    if lines[-1] == "":
-        lines.pop()
-    if not lines:
-        raise SeriesError(
-            f"{path.name} is empty: expected a line per sentence, source <tab> label <tab> mark <tab> sentence."
-        )
-    rows = [line.split("\t") for line in lines]
-    for number, row in enumerate(rows, start=1):
-        if len(row) != 4:
-            problem = f"{len(row)} tab-separated columns where 4 were expected (source, label, mark, sentence)"
-        elif row[1] not in {"0", "1"}:
-            problem = f"label {row[1]!r} where 0 (unacceptable) or 1 (acceptable) was expected"
-        elif not row[3].strip():
-            problem = "an empty sentence where text was expected"
-        else:
-            continue
-        raise SeriesError(f"{path.name}, line {number}: {problem}. Mend or remove the line.")
-    frame = pd.DataFrame(rows, columns=["source", "label", "mark", "sentence"])
-    return frame.astype({"label": "int8"})
 
 
 # ---------------------------------------------------------------- tokens and batches (03)
@@ -230,11 +189,7 @@ def make_batch(tokens, rows, pad_token_id, length=None, device="cpu"):
     mask = positions < lengths[:, None]
     input_ids = torch.full(mask.shape, pad_token_id)
     input_ids[mask] = tokens["ids"][(starts[:, None] + positions)[mask]].long()
-    batch = {
-        "input_ids": input_ids,
-        "attention_mask": mask.long(),
-        "labels": tokens["labels"][rows],
-    }
+    batch = {"input_ids": input_ids, "attention_mask": mask.long(), "labels": tokens["labels"][rows]}
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
@@ -266,10 +221,11 @@ def _quiet_transformers():
 def load_tokenizer(model):
     """The model's own tokenizer, its built-in truncation and padding switched off (03_tokenize).
 
-    Raises SeriesError if it does not know plain English, which is how a tokenizer looks whose files
-    were not found.
+    Raises SeriesError if it cannot be loaded, or does not know plain English, which is how a tokenizer looks whose
+    files were not found.
     """
-    tokenizer = _quiet_transformers().AutoTokenizer.from_pretrained(model)
+    with _saying_what_is_wrong("tokenizer", model):
+        tokenizer = _quiet_transformers().AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
         raise SeriesError(f"{model} has no fast tokenizer, which this series needs to be quick on a large corpus.")
     tokenizer.backend_tokenizer.no_truncation()
@@ -283,13 +239,45 @@ def load_tokenizer(model):
     return tokenizer
 
 
-def load_model(model, **options):
+def load_model(model, output_loading_info=False, **options):
     """AutoModelForSequenceClassification in fp32, without progress bars or load reports (04_train).
 
-    The head is new and random unless `model` is a folder that was fine-tuned: seed before you call.
+    The head is new and random unless `model` is a folder that was fine-tuned for as many classes: seed before you call.
+    With output_loading_info, returns (model, {"missing_keys": new weights, "mismatched_keys": of a head of other size}).
+    Raises SeriesError if the model cannot be loaded, or has no trained weights for a part of its encoder.
     """
-    transformers = _quiet_transformers()
-    return transformers.AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32, **options)
+    options |= {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    with _saying_what_is_wrong("model", model):
+        loaded, info = _quiet_transformers().AutoModelForSequenceClassification.from_pretrained(model, **options)
+    if loaded.config.is_encoder_decoder:
+        raise SeriesError(f"the model {model} is an encoder with a decoder: expected an encoder, such as BERT.")
+    info["mismatched_keys"] = sorted(name for name, *_ in info["mismatched_keys"])
+    inside = f"{loaded.base_model_prefix}."
+    untrained = [name for name in [*info["missing_keys"], *info["mismatched_keys"]] if name.startswith(inside)]
+    if untrained := sorted(name for name in untrained if "pooler" not in name):
+        raise SeriesError(
+            f"the model {model} has no weights that fit {len(untrained)} parts of its encoder, such as {untrained[0]}: "
+            "its files are incomplete or of another model. Copy or download it again, or take another MODEL_NAME."
+        )
+    return (loaded, info) if output_loading_info else loaded
+
+
+@contextlib.contextmanager
+def _saying_what_is_wrong(part, model):
+    """Turn whatever the library raises while it loads `model` into one SeriesError with the way out."""
+    try:
+        yield
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        pointers = [path.name for path in Path(model).glob("*.*") if b"git-lfs" in path.read_bytes()[:200]]
+        if pointers:
+            found = f"{', '.join(pointers)}: a pointer of git-lfs, not the file itself; 'git lfs pull' brings it"
+        elif Path(model).is_absolute() and not Path(model).is_dir():
+            found = "the folder is gone"
+        raise SeriesError(
+            f"the {part} of {model} cannot be loaded ({found}). Expected what save_pretrained writes for an encoder that "
+            "AutoModelForSequenceClassification knows, whole: copy or download it again, or take another MODEL_NAME."
+        ) from error
 
 
 @torch.inference_mode()
@@ -315,7 +303,7 @@ def predict(model, tokens, rows, pad_token_id, precision="no", batch_size=64):
 
 
 def mcc(tn, fp, fn, tp):
-    """Matthews' correlation of confusion counts: numbers, or arrays for many matrices at once (05_evaluate).
+    """Matthews' correlation of label and prediction, from the four counts: numbers, or arrays of many (05_evaluate).
 
     0 where a class is never predicted or never occurs, as in scikit-learn (Matthews 1975).
     """
@@ -327,7 +315,7 @@ def mcc(tn, fp, fn, tp):
 def bootstrap_mcc(counts, samples=10_000, seed=0):
     """Array [samples] of the MCCs of resampled test sets; counts: array tn, fp, fn, tp (05_evaluate).
 
-    Drawing sentences with replacement is drawing their counts (the bootstrap of Efron 1979).
+    Drawing sentences with replacement is drawing which of the four counts each adds to (Efron's bootstrap, 1979).
     """
     n = counts.sum()
     return mcc(*np.random.default_rng(seed).multinomial(n, counts / n, size=samples).T)

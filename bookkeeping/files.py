@@ -22,7 +22,10 @@ def replacing(path):
             remove(path)
         patiently(lambda: os.replace(new, path))
     finally:
-        remove(new)
+        with contextlib.suppress(
+            OSError
+        ):  # such as of a disk that cannot be written, whose error is on its way already
+            remove(new)
 
 
 def remove(path):

@@ -32,6 +32,8 @@ def acquire(folder, who):
     about = Path(lock.lock_file).with_suffix(".json")
     try:
         lock.acquire(timeout=0)
+    except NotImplementedError:  # a disk that knows no locks, such as Google Drive: work on without
+        return None
     except Timeout:
         owner = {"who": "another program", "since": "a moment ago"}
         with contextlib.suppress(ValueError, OSError):

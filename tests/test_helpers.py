@@ -1,14 +1,7 @@
 """helpers.py: files, run folders, corpora, tokens, batches, models; bad input above all."""
 
 import contextlib
-import functools
-import hashlib
-import http.server
-import json
 import random
-import shutil
-import threading
-import zipfile
 
 import numpy as np
 import pytest
@@ -25,200 +18,6 @@ def raises(*words):
         yield
     for word in words:
         assert word in str(caught.value), caught.value
-
-
-# ---------------------------------------------------------------- reading sentences
-
-LINE = b"src\t1\t\tBirds sing.\n"
-
-
-@pytest.mark.parametrize(
-    "content, words",
-    [
-        (
-            LINE + b"src\t1\tBirds sing.\n",
-            ["line 2", "3 tab-separated columns where 4 were expected"],
-        ),
-        (LINE + b"src\t1\t\tBirds\tsing.\n", ["line 2", "5 tab-separated columns"]),
-        (LINE * 2 + b"src\t2\t\tBirds sing.\n", ["line 3", "label '2'", "0 (unacceptable) or 1"]),
-        (LINE + b"src\t\t\tBirds sing.\n", ["line 2", "label ''"]),
-        (LINE + b"src\t0\t*\t \n", ["line 2", "empty sentence"]),
-        (LINE + b"\n" + LINE, ["line 2", "1 tab-separated columns"]),
-        (LINE + b"src\t1\t\tCaf\xe9s close.\n", ["line 2", "0xe9", "UTF-8"]),
-        (b"", ["is empty"]),
-        (b"\xef\xbb\xbf", ["is empty"]),
-    ],
-)
-def test_a_bad_file_is_named_with_line_and_expectation(tmp_path, content, words):
-    path = tmp_path / "own.tsv"
-    path.write_bytes(content)
-    with raises("own.tsv", *words):
-        helpers.read_sentences(path)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [LINE * 2, b"\xef\xbb\xbf" + LINE * 2, (LINE * 2).replace(b"\n", b"\r\n"), (LINE * 2)[:-1]],
-)
-def test_bom_windows_line_ends_and_a_missing_last_newline_are_fine(tmp_path, content):
-    path = tmp_path / "own.tsv"
-    path.write_bytes(content)
-    frame = helpers.read_sentences(path)
-    assert frame["source"].tolist() == ["src", "src"]
-    assert frame["label"].tolist() == [1, 1]
-    assert frame["sentence"].tolist() == ["Birds sing."] * 2
-
-
-def test_quotes_and_the_word_na_are_text(tmp_path):
-    path = tmp_path / "own.tsv"
-    path.write_text('s\t1\t\t"Who" asked\ns\t0\t*\tNA\ns\t1\t\tHe said "no.\n', encoding="utf-8")
-    assert helpers.read_sentences(path)["sentence"].tolist() == [
-        '"Who" asked',
-        "NA",
-        'He said "no.',
-    ]
-
-
-# ---------------------------------------------------------------- finding and fetching corpora
-
-
-def make_corpus(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in helpers.COLA_FILES.values():
-        (folder / name).write_bytes(LINE)
-    return folder
-
-
-def zip_corpus(path):
-    with zipfile.ZipFile(path, "w") as file:
-        for name in helpers.COLA_FILES.values():
-            file.writestr(f"cola_public/raw/{name}", LINE)
-            file.writestr(f"cola_public/tokenized/{name}", b"not this one")
-    return path
-
-
-def test_own_corpus_from_a_folder_or_a_zip(tmp_path):
-    make_corpus(tmp_path / "mine" / "raw")
-    zip_corpus(tmp_path / "mine.zip")
-    for own in [tmp_path / "mine", tmp_path / "mine.zip"]:
-        name, files, why = sources.find_corpus(str(own))
-        assert name == "mine" and own.name in why
-        for path in files.values():
-            assert helpers.read_sentences(path)["sentence"].tolist() == ["Birds sing."]
-
-
-def test_bad_corpus_names_and_folders(tmp_path):
-    with raises("'colla'", "'auto', 'cola', 'practice'"):
-        sources.find_corpus("colla")
-    make_corpus(tmp_path / "half")
-    (tmp_path / "half" / "in_domain_dev.tsv").unlink()
-    with raises("half has no in_domain_dev.tsv", "expected"):
-        sources.find_corpus(str(tmp_path / "half"))
-    (tmp_path / "text.txt").write_text("hello")
-    with raises("text.txt is neither a folder nor a zip"):
-        sources.find_corpus(str(tmp_path / "text.txt"))
-
-
-def test_practice_is_never_replaced_and_auto_falls_back_to_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(sources, "OFFLINE", True)
-    monkeypatch.setattr(sources, "DATA", tmp_path)
-    assert sources.find_corpus("practice")[0] == "practice"
-    name, _, why = sources.find_corpus("auto")
-    assert name == "practice" and "CoLA" in why
-    with raises("no network was tried", "Put cola_public_1.1.zip", "CORPUS = 'practice'"):
-        sources.find_corpus("cola")
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A web server on loopback. Yields (address, folder that it serves, list of the paths asked for)."""
-    folder, asked = tmp_path / "www", []
-    folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            if self.path == "/cut.zip":  # says 1000 bytes, sends 10, hangs up
-                self.send_response(200)
-                self.send_header("Content-Length", "1000")
-                self.end_headers()
-                self.wfile.write(b"0123456789")
-            elif self.path == "/slow.zip":
-                stop.wait(20)
-            else:
-                super().do_GET()
-
-        def log_message(self, *_):
-            pass
-
-    stop = threading.Event()
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{httpd.server_port}", folder, asked
-    stop.set()
-    httpd.shutdown()
-    httpd.server_close()
-
-
-@pytest.fixture
-def served_zip(server, monkeypatch):
-    """The server with a corpus whose SHA-256 helpers expects; the network is on."""
-    address, folder, asked = server
-    zip_corpus(folder / "cola.zip")
-    monkeypatch.setattr(sources, "COLA_SHA256", helpers.sha256(folder / "cola.zip"))
-    monkeypatch.setattr(sources, "OFFLINE", False)
-    (folder / "login.html").write_text("<html>Welcome to the hotel</html>")
-    return address, folder, asked
-
-
-def test_download_then_no_network(served_zip, tmp_path):
-    address, _, asked = served_zip
-    data = tmp_path / "data"
-    path = sources.fetch_cola([f"{address}/cola.zip"], data)
-    assert helpers.sha256(path) == sources.COLA_SHA256 and asked == ["/cola.zip"]
-    assert sources.fetch_cola([f"{address}/cola.zip"], data) == path
-    assert asked == ["/cola.zip"], "a zip with the right hash is used as it is"
-
-
-@pytest.mark.parametrize("first", ["missing.zip", "login.html", "cut.zip"])
-def test_a_bad_first_address_leads_to_the_mirror(served_zip, tmp_path, first):
-    address, _, asked = served_zip
-    path = sources.fetch_cola([f"{address}/{first}", f"{address}/cola.zip"], tmp_path / "data")
-    assert helpers.sha256(path) == sources.COLA_SHA256 and asked[-1] == "/cola.zip"
-
-
-def test_wrong_bytes_everywhere_leave_nothing_behind(served_zip, tmp_path):
-    address, _, _ = served_zip
-    data = tmp_path / "data"
-    with raises("login.html: SHA-256", "was expected", "missing.zip: ", "404", "Put cola_public_1.1.zip"):
-        sources.fetch_cola([f"{address}/login.html", f"{address}/missing.zip"], data)
-    assert not data.exists() or not list(data.iterdir())
-
-
-def test_a_silent_server_is_given_up(served_zip, tmp_path):
-    address, _, _ = served_zip
-    with raises("slow.zip: no answer within 1 s"):
-        sources.fetch_cola([f"{address}/slow.zip"], tmp_path / "data", seconds=1)
-
-
-def test_an_interrupted_download_leaves_nothing_and_the_next_call_works(served_zip, tmp_path, monkeypatch):
-    address, _, _ = served_zip
-    data = tmp_path / "data"
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            sources.fetch_cola([f"{address}/cola.zip"], data)
-    assert not list(data.iterdir())
-    assert sources.fetch_cola([f"{address}/cola.zip"], data).exists()
-
-
-def test_other_bytes_in_data_are_replaced_by_the_right_ones(served_zip, tmp_path):
-    address, _, _ = served_zip
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "cola_public_1.1.zip").write_bytes(b"half a zip")
-    path = sources.fetch_cola([f"{address}/cola.zip"], data)
-    assert helpers.sha256(path) == sources.COLA_SHA256
 
 
 # ---------------------------------------------------------------- tokens and batches
@@ -301,47 +100,6 @@ def test_a_wordpiece_tokenizer_goes_round(tokenizer):
 # ---------------------------------------------------------------- models
 
 
-def test_bad_model_names_are_said_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "OFFLINE", True)
-    with raises("'minilmm'", "Did you mean 'minilm'?"):
-        sources.find_model("minilmm")
-    with raises("bert-large-uncased", "not in the local cache", "MODEL_NAME = 'minilm'"):
-        sources.find_model("bert-large-uncased")
-    with raises("no such folder"):
-        sources.find_model("./nowhere/at/all")
-    with raises("no config.json"):
-        sources.find_model(str(tmp_path))
-
-
-def test_auto_is_minilm_without_cuda_and_bert_with_it(monkeypatch):
-    monkeypatch.setattr(sources, "pick_device", lambda: torch.device("cpu"))
-    assert sources.find_model("auto")[0] == "minilm"
-    monkeypatch.setattr(sources, "pick_device", lambda: torch.device("cuda"))
-    name, model, why = sources.find_model("auto")
-    assert name == "minilm" and "without a network" in why
-    monkeypatch.setattr(sources, "hub_model", lambda name: name)
-    assert sources.find_model("auto")[:2] == ("bert-base-uncased", "bert-base-uncased")
-
-
-def test_a_cached_hub_model_is_loaded_from_its_folder_without_the_network(tmp_path, monkeypatch):
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: str(tmp_path / file))
-    monkeypatch.setattr(huggingface_hub, "file_exists", lambda *_: pytest.fail("asked the network"))
-    monkeypatch.setattr(sources, "OFFLINE", False)
-    assert sources.find_model("someone/model")[:2] == ("someone/model", str(tmp_path))
-
-
-def test_wrong_bundled_weights_are_refused(tmp_path, monkeypatch):
-    (tmp_path / "other_package" / "model").mkdir(parents=True)
-    (tmp_path / "other_package" / "__init__.py").touch()
-    (tmp_path / "other_package" / "model" / "model.safetensors").write_bytes(b"not these")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sources, "MINILM_PACKAGE", "other_package")
-    with raises("SHA-256 " + hashlib.sha256(b"not these").hexdigest()[:12], "--force-reinstall"):
-        sources.minilm_folder.__wrapped__()
-
-
 def test_a_folder_whose_tokenizer_is_missing_is_refused(tmp_path):
     """transformers gives such a folder an almost empty tokenizer without a word."""
     from transformers import BertConfig
@@ -401,12 +159,7 @@ def test_cpu_precision_follows_the_measured_speed(monkeypatch):
 def tiny_model(family, pad_token_id=0):
     import transformers
 
-    size = {
-        "num_hidden_layers": 2,
-        "hidden_size": 32,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-    }
+    size = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
     if family == "DistilBert":
         size = {"n_layers": 2, "dim": 32, "n_heads": 2, "hidden_dim": 64}
     config = getattr(transformers, f"{family}Config")(vocab_size=30522, pad_token_id=pad_token_id, **size)

@@ -70,12 +70,7 @@ def tiny(tmp_path_factory):
             "".join(lines[:: len(lines) // (80 if split == "train" else 30)]), encoding="utf-8"
         )
     torch.manual_seed(0)
-    size = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-    }
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=30522, **size)).save_pretrained(folder / "model")
     helpers.load_tokenizer(sources.minilm_folder()).save_pretrained(folder / "model")
     return {
@@ -325,12 +320,7 @@ def test_other_encoders_without_token_types_or_with_another_padding_id(tiny, tmp
         "electra": "ElectraConfig",
         "mpnet": "MPNetConfig",
     }[family]
-    size = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-    }
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     if family == "distilbert":
         size = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
     tokenizer = helpers.load_tokenizer(sources.minilm_folder())
@@ -387,11 +377,7 @@ def test_run_py_executes_the_series_and_reports(tiny, tmp_path):
     for name, value in (tiny | {"EPOCHS": 1, "RUN": "whole"}).items():
         call += ["-p", name, str(value)]
     done = subprocess.run(
-        call,
-        cwd=tmp_path,
-        env=os.environ | {"BERT_RUNS": str(tmp_path / "runs")},
-        capture_output=True,
-        text=True,
+        call, cwd=tmp_path, env=os.environ | {"BERT_RUNS": str(tmp_path / "runs")}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "runs" / "whole"
@@ -400,11 +386,5 @@ def test_run_py_executes_the_series_and_reports(tiny, tmp_path):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64") >= 8, "the plots are in the page"
     metrics = json.loads((folder / "metrics.json").read_text())
-    for word in [
-        "corpus",
-        "model",
-        "MCC",
-        "report.html",
-        f"{metrics['test']['mcc_interval'][0]:.2f}",
-    ]:
+    for word in ["corpus", "model", "MCC", "report.html", f"{metrics['test']['mcc_interval'][0]:.2f}"]:
         assert word in done.stdout, done.stdout

@@ -117,13 +117,7 @@ def minimal_pair(filled, dice):
     """Return the acceptable and the unacceptable sentence; they are equal in a line without [|]."""
 
     def member(which):
-        return spell(
-            re.sub(
-                r"\[([^]]*)\]",
-                lambda match: dice.pick(match[1].split("|")[which].split("/")),
-                filled,
-            )
-        )
+        return spell(re.sub(r"\[([^]]*)\]", lambda match: dice.pick(match[1].split("|")[which].split("/")), filled))
 
     return member(0), member(-1)
 
@@ -146,10 +140,7 @@ def sentences(grammar, code, pairs, singles, taken, dice):
                     yield [(code, 1, "", good)] + [(code, 0, "*", bad)] * both
 
     templates = phenomena[code][1]
-    for source, count, both in (
-        ([t for t in templates if "[" in t], pairs, True),
-        (templates, singles, False),
-    ):
+    for source, count, both in (([t for t in templates if "[" in t], pairs, True), (templates, singles, False)):
         source = draw(source, both)
         for _ in range(count):
             rows += next(source)

@@ -1,0 +1,70 @@
+"""Corpora as files: CoLA's own format, checked line by line."""
+
+import pandas as pd
+
+from bookkeeping import SeriesError
+
+COLA_FILES = {  # our names → the corpus' own; the tutorial's "test set" is the out-of-domain dev split
+    "train": "in_domain_train.tsv",
+    "in_domain_dev": "in_domain_dev.tsv",
+    "test": "out_of_domain_dev.tsv",
+}
+LONGEST_SENTENCE = 100_000  # characters; what is longer is a file that was read wrongly
+
+
+def read_sentences(path):
+    """Read a pathlib or zipfile Path in CoLA's format: DataFrame with source, label, mark, sentence (02_load_cola).
+
+    Four tab-separated columns, no header, no quoting, UTF-8. Raises SeriesError with file, line, what was
+    found and what was expected.
+    """
+    content = path.read_bytes()
+    if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        raise SeriesError(
+            f"{path.name} is in UTF-16, as spreadsheets write it: expected UTF-8. Save the file as UTF-8."
+        )
+    try:
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise SeriesError(
+            f"{path.name}, line {line}: byte {content[error.start]:#04x} is not UTF-8. Save the file as UTF-8."
+        ) from None
+    if lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise SeriesError(
+            f"{path.name} is empty: expected a line per sentence, source <tab> label <tab> mark <tab> sentence."
+        )
+    rows = [line.split("\t") for line in lines]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 4:
+            problem = f"{len(row)} tab-separated columns where 4 were expected (source, label, mark, sentence)"
+        elif row[1] not in {"0", "1"}:
+            problem = f"label {row[1]!r} where 0 (unacceptable) or 1 (acceptable) was expected"
+        elif not row[3].strip():
+            problem = "an empty sentence where text was expected"
+        elif any("\r" in part for part in row):
+            problem = "a carriage return (\\r) in the middle, which other programs take for the end of the line"
+        elif len(row[3]) > LONGEST_SENTENCE:
+            problem = f"a sentence of {len(row[3]):,} characters where {LONGEST_SENTENCE:,} are the most"
+        else:
+            continue
+        raise SeriesError(f"{path.name}, line {number}: {problem}. Mend or remove the line.")
+    frame = pd.DataFrame(rows, columns=["source", "label", "mark", "sentence"])
+    return frame.astype({"label": "int8"})
+
+
+def quoting_note(frame):
+    """One sentence where a file looks as if a program had written it with quoting, else None (02_load_cola).
+
+    By the format's rule quotation marks are ordinary characters; pandas' to_csv, for one, adds and doubles them.
+    """
+    quoted = frame["sentence"].str.fullmatch(r'".*""[^"]+"".*"')
+    if not quoted.any():
+        return None
+    first = frame.index[quoted][0] + 1
+    return (
+        f"{quoted.sum()} sentences begin and end with a quotation mark and hold doubled ones (line {first} is the first): they "
+        "are taken as they stand. If a program wrote them so, write the file again without quoting."
+    )

@@ -1,0 +1,267 @@
+"""07_compare_runs as a lesson: the runs that come with the project, cells run again, damaged runs, odd names, the simulation."""
+
+import io
+import re
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_compare_runs import CELLS, answers, empty_sweep, notebook, write_run  # noqa: F401
+
+import helpers
+from lesson import chance, settings, simulation, sweeps, words
+
+SOURCES = [
+    cell.source for cell in CELLS if cell.cell_type == "code" and "colab-setup" not in cell.metadata.get("tags", [])
+]
+
+
+# ---------------------------------------------------------------- the runs that come with the project
+
+
+def test_the_runs_that_come_with_the_project_are_those_of_the_table():
+    shipped = sweeps.find("sweep")
+    assert "come with the project" in shipped.what and not shipped.left_out and shipped.folder is None
+    runs = settings.table(shipped)
+    assert list(runs["seed"][runs["setting"] == runs["setting"].iloc[0]]) == [str(seed) for seed in range(1, 11)]
+    listed = pd.read_csv(helpers.ROOT / "results/cola/runs.csv").query("batch == 'shipped'")
+    found = {
+        (own["PADDING"], own["SEED"]): runs.loc[run, ["validation", "test"]] for run, own in shipped.values.items()
+    }
+    assert len(listed) == len(found)
+    for row in listed.to_dict("records"):
+        assert list(found[row["padding"], row["seed"]]) == pytest.approx(
+            [row["validation_mcc"], row["test_mcc"]], abs=6e-5
+        )
+
+
+def test_they_hold_no_text_and_nothing_of_a_machine():
+    with zipfile.ZipFile(sweeps.SHIPPED) as archive:
+        assert sum(entry.compress_size for entry in archive.infolist()) < 1_000_000
+        for entry in archive.infolist():
+            text = archive.read(entry).decode()
+            assert '"/' not in text
+            if entry.filename.endswith(".csv"):
+                table = pd.read_csv(io.StringIO(text))
+                assert set(table.select_dtypes("number")) == set(table) - {"split"}
+                assert set(table.get("split", [])) <= {"validation", "in_domain_dev", "test"}
+
+
+def test_a_packed_sweep_reads_as_its_folder(sweep, tmp_path):
+    for seed in [1, 2]:
+        write_run(
+            sweep, f"SEED={seed}", {"SEED": seed, "MODEL_NAME": "/home/me/models/mine"}, answers(0.2, seed), longest=9
+        )
+    (sweep / "half").mkdir()
+    sweeps.pack([sweep], tmp_path / "runs.zip")
+    packed = sweeps.read(zipfile.Path(tmp_path / "runs.zip"), "packed", "packed")
+    plain = sweeps.read(sweep, "mine", "mine")
+    assert list(packed.values) == [f"mine,{run}" for run in plain.values] and not packed.left_out
+    for run in plain.values:
+        pd.testing.assert_frame_equal(packed.answers[f"mine,{run}"], plain.answers[run])
+        pd.testing.assert_frame_equal(packed.histories[f"mine,{run}"], plain.histories[run])
+        assert packed.records[f"mine,{run}"]["03_tokenize"]["longest"] == 9
+    assert "/home" not in zipfile.ZipFile(tmp_path / "runs.zip").read("mine,SEED=1/metrics.json").decode()
+    first = (tmp_path / "runs.zip").read_bytes()
+    sweeps.pack([sweep], tmp_path / "runs.zip")
+    assert (tmp_path / "runs.zip").read_bytes() == first
+
+
+def test_your_own_sweep_comes_before_them(tmp_path):
+    write_run(tmp_path / "sweep", "a", {"SEED": 1}, answers(0.2, 1))
+    assert sweeps.find("sweep").what == "runs/sweep"
+
+
+# ---------------------------------------------------------------- cells run again
+
+
+def test_each_cell_run_twice_says_the_same(sweep, capsys, monkeypatch):
+    for seed, padding in [(seed, padding) for seed in [1, 2, 3] for padding in ["longest", "max_length"]]:
+        write_run(sweep, f"{seed},{padding}", {"SEED": seed, "PADDING": padding}, answers(0.2, seed + 9 * len(padding)))
+    variables = {"__name__": "__main__"}
+    for number, source in enumerate(SOURCES):
+        said = []
+        for _ in range(2):
+            exec(compile(source, f"cell {number}", "exec"), variables)
+            said.append(capsys.readouterr().out)
+            if number == 0:
+                variables |= {"SWEEP": "mine", "RESAMPLES": 300}
+        assert re.sub(r"0x\w+", "", said[0]) == re.sub(r"0x\w+", "", said[1]), source
+    before = (sweep / "summary.csv").read_bytes()
+    notebook(RESAMPLES=300)
+    assert (sweep / "summary.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("changed", [{"SWEEP": "other"}, {"COMPARE": "EPOCHS"}])
+def test_a_parameter_changed_since_is_said_where_something_is_concluded(sweep, changed):
+    for i, (padding, epochs) in enumerate([("longest", 1), ("max_length", 1), ("longest", 2)]):
+        write_run(sweep, f"run{i}", {"PADDING": padding, "EPOCHS": epochs, "SEED": 1}, answers(0.2, i))
+    variables = notebook()
+    (sweep / "summary.csv").unlink()
+    concluding = [source for source in SOURCES if "words.verdict(" in source or "summary" in source]
+    assert len(concluding) == 2
+    for source in concluding:
+        with pytest.raises(
+            helpers.SeriesError, match="SWEEP or COMPARE changed since. Run this notebook from its parameters"
+        ):
+            exec(source, variables | changed)
+        exec(source, variables)
+    assert (sweep / "summary.csv").exists()
+
+
+# ---------------------------------------------------------------- damaged runs, odd names
+
+
+DAMAGES = {
+    "metrics.json": ['{"test": {', "[]", "{}", '{"test": {"mcc": "high"}}', "\x00\x01"],
+    "predictions.csv": ["", "split,row\ntest,1\n", "split,row,label,prediction\ntest,0,1,yes\n", '"'],
+    "history.csv": ["", "epoch\n1\n", '"'],
+    "state.json": ["{", "3"],
+    "run.json": ["{", "null"],
+}
+
+
+@pytest.mark.parametrize("file, content", [(file, content) for file, several in DAMAGES.items() for content in several])
+def test_a_damaged_run_is_named_and_left_out(sweep, file, content):
+    for seed in [1, 2, 3]:
+        write_run(sweep, f"SEED={seed}", {"SEED": seed}, answers(0.2, seed))
+    (sweep / "SEED=2" / file).write_text(content)
+    found = sweeps.find("mine")
+    assert list(found.metrics) == ["SEED=1", "SEED=3"] and list(found.left_out) == ["SEED=2"]
+    assert file in found.left_out["SEED=2"] and "\n" not in found.left_out["SEED=2"].strip()
+
+
+def test_scores_that_do_not_follow_from_the_predictions_are_left_out(sweep, capsys):
+    for seed in [1, 2, 3]:
+        write_run(sweep, f"SEED={seed}", {"SEED": seed}, answers(0.2, seed))
+    frame = pd.read_csv(sweep / "SEED=2/predictions.csv")
+    frame.loc[frame["split"] == "test", "prediction"] = answers(0.3, 9) * 1
+    frame.to_csv(sweep / "SEED=2/predictions.csv", index=False)
+    notebook()
+    assert re.search(
+        r"SEED=2: test MCC 0\.\d{3} in metrics.json, 0\.\d{3} from predictions.csv", capsys.readouterr().out
+    )
+
+
+def test_nothing_but_damaged_runs_says_each_reason(sweep):
+    write_run(sweep, "a", {"SEED": 1}, answers(0.2, 1))
+    (sweep / "a/metrics.json").write_text("{")
+    with pytest.raises(helpers.SeriesError, match=r"(?s)no finished run.*a: metrics.json is damaged"):
+        notebook()
+
+
+def test_names_and_values_that_look_like_formulas_are_drawn_as_text(sweep, capsys):
+    for i, (name, seed) in enumerate([(name, seed) for name in ["$x", "a_$$ {"] for seed in [1, 2]]):
+        write_run(sweep, f"run$${i}", {"MODEL_NAME": name, "SEED": seed}, answers(0.2, i))
+    seen = notebook()
+    fig, ax = seen["drawing"].differences(seen["differences"], seen["effects"])
+    ax.set(title=words.short_verdict(seen["sweep"], "MODEL_NAME", seen["effects"]), ylabel="$")
+    fig.canvas.draw()  # a formula that cannot be read raises here
+    assert "MODEL_NAME, against $x: a_$$ {" in capsys.readouterr().out
+
+
+def test_a_large_sweep_can_be_drawn(sweep):
+    parameters = [{"BATCH_SIZE": size, "SEED": seed} for size in range(8, 24) for seed in range(1, 5)]
+    for i, own in enumerate(parameters):
+        write_run(sweep, f"run{i}", own, answers(0.2, i))
+    seen = notebook()
+    assert len(seen["runs"]) == 64 and len(seen["effects"]) == 15 and seen["level"] == 1 - 0.05 / 15
+
+
+def test_pairs_of_which_some_are_identical_are_said(sweep, capsys):
+    for seed, padding, length in [(s, p, n) for s in [1, 2, 3] for p in ["longest", "max_length"] for n in [64, 128]]:
+        own = {"SEED": seed, "PADDING": padding, "MAX_LEN": length}
+        write_run(sweep, str(own), own, answers(0.2, seed + 9 * (padding == "max_length") * length))
+    notebook(COMPARE="MAX_LEN")
+    assert "3 of 6 pairs gave identical predictions" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- the simulation, and what the verdict is worth
+
+
+def test_the_simulated_runs_are_like_those_of_minilm():
+    shipped = sweeps.find("sweep")
+    seeds = [run for run, own in shipped.values.items() if own["PADDING"] == "longest"]
+    labels, predictions = shipped.arrays(seeds)
+    generator, alike = np.random.default_rng(1), []
+    for _ in range(100):
+        label, prediction = simulation.answers(simulation.skills(0, 5, generator), len(labels), generator)
+        alike.append(_look(label, prediction))
+    low, high = np.quantile(alike, [0.005, 0.995], axis=0)
+    assert ((low < _look(labels, predictions)) & (_look(labels, predictions) < high)).all(), (
+        low,
+        high,
+        _look(labels, predictions),
+    )
+
+
+def _look(labels, predictions):
+    """Share of label 1 and of answer 1, mean and spread of MCC, agreement of two runs."""
+    scores = chance.mccs(labels, predictions, np.ones((1, len(labels))))[0]
+    agreement = np.mean(predictions[:, 1:] == predictions[:, :-1])
+    return np.array([labels.mean(), predictions.mean(), scores.mean(), scores.std(ddof=1), agreement])
+
+
+def test_a_simulated_sweep_is_one_like_others_and_writes_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sweeps, "find", lambda name: simulation.make_up(effect=1.0))
+    seen = notebook()
+    said = capsys.readouterr().out
+    assert "simulated runs, no model: 10 finished, 0 left out" in said and "these are not your runs" in said
+    assert "it differs beyond chance from longest" in said
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"] and len(seen["pairs"]["max_length"]) == 5
+
+
+@pytest.mark.parametrize(
+    "effect, seeds, said",
+    [
+        (0.2, 5, "scores +0.044 .* it cannot be told"),
+        (0.2, 10, "scores +0.072 .* it differs beyond"),
+        (0.1, 20, "on these"),
+    ],
+)
+def test_the_exercise_comes_out_as_its_solution_says(monkeypatch, capsys, effect, seeds, said):
+    monkeypatch.setattr(sweeps, "find", lambda name: simulation.make_up(effect, seeds))
+    notebook(RESAMPLES=10000)
+    assert re.search(said.replace("+", r"\+"), capsys.readouterr().out)
+    solution = next(cell.source for cell in CELLS if "simulation.make_up" in cell.source)
+    assert all(number in solution for number in re.findall(r"\+\d.\d+", said))
+
+
+def test_the_table_of_false_alarms_is_what_the_script_says():
+    from benchmarks import verdict
+
+    listed = pd.read_csv(helpers.ROOT / "results/verdict/verdict.csv").set_index(["chance of the seed", "pairs"])
+    assert len(listed) == len(verdict.SPREADS) * len(verdict.PAIRS)
+    again = [verdict.experiment(seed, 5, simulation.SPREAD, 0.3, 200) for seed in range(60)]
+    share = np.mean([both for _, _, both, *_ in again])
+    expected = listed.loc[("like minilm", 5), "power 0.3"]
+    assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 60) + 0.02
+    assert listed["verdict"].max() < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000), "no more than the intervals promise"
+    assert listed["bootstrap alone"].max() > 0.15, "why the bootstrap is not enough"
+    text = (helpers.ROOT / "results/verdict/README.md").read_text(encoding="utf-8")
+    for share in listed["verdict"]:
+        assert verdict.percent(share) in text
+
+
+def test_the_script_of_that_table_writes_it(tmp_path):
+    from benchmarks import verdict
+
+    verdict.main(["--experiments", "3", "--resamples", "50", "--coverage", "2"], tmp_path)
+    assert len(pd.read_csv(tmp_path / "verdict.csv")) == len(verdict.SPREADS) * len(verdict.PAIRS)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert (
+        "**False alarms**" in text
+        and "best of 5, test" in text
+        and "--experiments 3 --resamples 50 --coverage 2" in text
+    )
+
+
+def test_the_lesson_is_short_and_speaks_of_a_batch_only_where_sentences_are_meant():
+    code = [cell.source.splitlines() for cell in CELLS if cell.cell_type == "code"]
+    assert len(CELLS) <= 40 and sum(map(len, code)) <= 200 and max(map(len, code)) <= 20
+    prose = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
+    assert re.findall(r"batch\w*", prose.lower()) in ([], ["batches"]), "a set of runs is a sweep"
+    for term in ["sweep", "spread", "paired test", "false alarm", "power", "best of n"]:
+        assert f"*{term}*" in prose.lower(), term
+    assert prose.count("What do you expect") >= 4
