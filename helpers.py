@@ -6,7 +6,6 @@ by itself: the lesson stands in the notebooks.
 
 import contextlib
 import functools
-import hashlib
 import inspect
 import json
 import os
@@ -26,6 +25,7 @@ import torch
 from bookkeeping import SeriesError
 from bookkeeping.files import replacing, write_json  # noqa: F401
 from bookkeeping.runs import NEEDS, Run, check_parameters, read_run, versions  # noqa: F401
+from bookkeeping.sums import sha256  # noqa: F401
 from lesson.corpora import COLA_FILES, read_sentences  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent
@@ -140,15 +140,6 @@ def roadmap(step):
     return SVG(drawing.replace(f'id="step-{step}"', f'id="step-{step}" class="here"'))
 
 
-# ---------------------------------------------------------------- files (02)
-
-
-def sha256(path):
-    """Hexadecimal SHA-256 of a file (02_load_cola)."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 # ---------------------------------------------------------------- tokens and batches (03)
 
 
@@ -165,7 +156,7 @@ def load_tokens(folder):
         with safe_open(folder / "tokens.safetensors", framework="pt") as file:
             tokens = {name: file.get_tensor(name) for name in file.keys()}
             header = json.loads(file.metadata()["header"])
-    except (SafetensorError, FileNotFoundError) as error:
+    except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise SeriesError(f"tokens.safetensors of this run cannot be read ({error}): run 03_tokenize again.") from None
     return tokens, header
 

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -35,18 +36,29 @@ def remove(path):
     path.unlink(missing_ok=True)
 
 
-def write_json(path, content):
-    """Write `content` to `path` as indented JSON, whole or not at all."""
+def write_json(path, content, sealed=False):
+    """Write `content` to `path` as indented JSON, whole or not at all; sealed: with a checksum that read_json looks at."""
+    if sealed:
+        content = content | {"checksum": _checksum(content)}
     with replacing(path) as new:
         new.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path):
-    """What a JSON file holds; {} where it is missing. Raises ValueError where it is damaged."""
+    """What a JSON file holds, without its checksum; {} where it is missing. Raises ValueError where it is damaged."""
     try:
-        return json.loads(patiently(lambda: Path(path).read_text(encoding="utf-8")))
+        content = json.loads(patiently(lambda: Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
+    if isinstance(content, dict) and content.pop("checksum", None) not in (None, _checksum(content)):
+        raise ValueError("its checksum is of other content")
+    return content
+
+
+def _checksum(content):
+    """16 hexadecimal digits of JSON content, however it is laid out."""
+    text = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def patiently(action):

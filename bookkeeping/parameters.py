@@ -118,6 +118,8 @@ def _convert(value, kind):
         return value if isinstance(value, bool) else WORDS[str(value).lower()]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise TypeError
+    if isinstance(value, str) and re.match(r"\s*[+-]?0[\d_]", value):
+        raise ValueError  # 010 is 10 to Python and 8 to YAML
     converted = int(value) if kind is int and isinstance(value, str | int) else float(value)
     if not math.isfinite(converted) or kind is int and converted != int(converted):
         raise ValueError

@@ -10,6 +10,7 @@ from pathlib import Path
 from bookkeeping import SeriesError, home, locks
 from bookkeeping.files import read_json, remove, replacing, write_json
 from bookkeeping.parameters import DECLARED, typed
+from bookkeeping.sums import changed_file, sums
 
 home.settle()  # first of all: every notebook gets here by `import helpers`
 
@@ -35,10 +36,13 @@ def check_parameters(namespace):
 
 
 def read_run(folder):
-    """run.json of a run folder: {"run", "versions", "device", "notebooks": {name: record}} (02_load_cola)."""
+    """run.json of a run folder: {"run", "versions", "device", "notebooks": {name: record}, "files"} (02_load_cola).
+
+    files: {notebook: {name of a file that it wrote: SHA-256}}.
+    """
     try:
-        return {"run": Path(folder).name, "notebooks": {}} | read_json(Path(folder) / "run.json")
-    except ValueError as error:
+        return {"run": Path(folder).name, "notebooks": {}, "files": {}} | read_json(Path(folder) / "run.json")
+    except (TypeError, ValueError) as error:
         raise SeriesError(
             f"run.json of the run {Path(folder).name!r} is damaged ({error}): delete that run folder."
         ) from None
@@ -103,6 +107,7 @@ class Run:
                 f"{home.call(self._needs, self.name)}"
             )
         self._lock()
+        self._check_files()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def decided(self, what, decide):
@@ -114,7 +119,7 @@ class Run:
         content = read_run(self.folder)
         if what not in content.setdefault("decided", {}):
             content["decided"][what] = decide()
-            write_json(self.folder / "run.json", content)
+            write_json(self.folder / "run.json", content, sealed=True)
         return content["decided"][what]
 
     def _lock(self):
@@ -140,20 +145,34 @@ class Run:
         series = list(NEEDS)
         stale = series[series.index(self.notebook) :] if self.notebook != "01_setup" else [self.notebook]
         content = read_run(self.folder)
-        content["notebooks"] = {name: record for name, record in content["notebooks"].items() if name not in stale}
-        write_json(self.folder / "run.json", content)
+        for part in ("notebooks", "files"):
+            content[part] = {name: record for name, record in content[part].items() if name not in stale}
+        write_json(self.folder / "run.json", content, sealed=True)
         for leftover in [path for path in self.folder.glob(".*") if path.suffix[1:].isdigit()]:
             remove(leftover)  # what `replacing` had begun in a process that was killed
+        written = {}
         for name, write in (files or {}).items():
             with replacing(self.folder / name) as new:
                 write(new)
+                written |= sums(new, name)
         finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         seconds = round(time.time() - self._began, 1)
         record = {"parameters": self.parameters, **results, "seconds": seconds, "finished": finished}
         content |= {"run": self.name, "versions": versions(), "device": self.device}
-        content["notebooks"][self.notebook] = record
-        write_json(self.folder / "run.json", content)
+        content["notebooks"][self.notebook], content["files"][self.notebook] = record, written
+        write_json(self.folder / "run.json", content, sealed=True)
         _release()
+
+    def _check_files(self):
+        """Raise SeriesError where a file of the notebooks that this one builds on is not as they wrote it."""
+        before, files = self._needs, read_run(self.folder)["files"]
+        while before:
+            if name := changed_file(self.folder, files.get(before, {})):
+                raise SeriesError(
+                    f"{name} in the run {self.name!r} is not as {before}.ipynb wrote it: it was damaged, changed or removed "
+                    f"since. Run {before}.ipynb again, and what follows."
+                )
+            before = NEEDS[before]
 
     def check_unchanged(self):
         """Refuse a mixture of old and new parameters, or of old and new results of an earlier notebook (04_train).

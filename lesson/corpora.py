@@ -18,13 +18,13 @@ def read_sentences(path):
     Four tab-separated columns, no header, no quoting, UTF-8. Raises SeriesError with file, line, what was
     found and what was expected.
     """
-    content = path.read_bytes()
+    content = _bytes(path)
     if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         raise SeriesError(
             f"{path.name} is in UTF-16, as spreadsheets write it: expected UTF-8. Save the file as UTF-8."
         )
     try:
-        lines = content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+        lines = content.decode("utf-8").lstrip("\ufeff").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise SeriesError(
@@ -53,6 +53,15 @@ def read_sentences(path):
         raise SeriesError(f"{path.name}, line {number}: {problem}. Mend or remove the line.")
     frame = pd.DataFrame(rows, columns=["source", "label", "mark", "sentence"])
     return frame.astype({"label": "int8"})
+
+
+def _bytes(path):
+    try:
+        return path.read_bytes()
+    except Exception as error:  # a damaged or locked zip has many words for it
+        raise SeriesError(
+            f"{path} cannot be read ({error}): expected a file that is whole and that you may read. Copy or download it again."
+        ) from None
 
 
 def quoting_note(frame):

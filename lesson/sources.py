@@ -124,12 +124,18 @@ def find_corpus(corpus):
         return "cola", _cola_files(zipped), "CoLA 1.1 is at hand."
     if corpus == "cola":
         return "cola", _cola_files(fetch_cola()), "CoLA 1.1 was asked for."
-    own = Path(corpus).expanduser()
-    if not own.is_absolute() and not own.exists():
-        own = ROOT / own
-    if not own.exists():
-        raise SeriesError(f"CORPUS is {corpus!r}: expected 'auto', 'cola', 'practice', or a folder or zip that exists.")
-    return own.stem, _cola_files(own), f"Your own corpus, {own.name}, was asked for."
+    for own in _places(corpus):
+        return own.stem, _cola_files(own), f"Your own corpus, {own.name}, was asked for."
+    raise SeriesError(f"CORPUS is {corpus!r}: expected 'auto', 'cola', 'practice', or a folder or zip that exists.")
+
+
+def _places(text):
+    """Where a path of the reader's may lead: from the kernel's folder and from the project's. [] for what is no path here."""
+    try:
+        places = [Path(os.path.abspath(place)) for place in (Path(text).expanduser(), ROOT / text)]
+        return [place for place in places if place.exists()]
+    except (OSError, RuntimeError, ValueError):  # such as a name too long, an unknown user, a zero byte
+        return []
 
 
 def _cola_files(place):
@@ -166,10 +172,14 @@ def _members(place):
     if place.is_dir():
         paths = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(place.glob(f"{pattern}.tsv"))]
         return [(path.relative_to(place), path) for path in paths]
-    if not zipfile.is_zipfile(place):
-        raise SeriesError(f"{place.name} is neither a folder nor a zip: expected one that holds {_expected_files()}.")
+    try:
+        listed = zipfile.ZipFile(place).infolist()
+    except Exception as error:  # also of a zip that was cut, or damaged
+        raise SeriesError(
+            f"{place.name} is neither a folder nor a whole zip ({error}): expected one that holds {_expected_files()}."
+        ) from None
     members = []
-    for member in zipfile.ZipFile(place).infolist():
+    for member in listed:
         unlikely = member.file_size > MEMBER_RATIO * member.compress_size and member.file_size > 10 * COLA_BYTES
         if Path(member.filename).name in COLA_FILES.values():
             if unlikely or member.file_size > MEMBER_BYTES:
@@ -201,9 +211,9 @@ def find_model(model_name):
             except SeriesError:
                 why = "There is a CUDA GPU, but bert-base-uncased cannot be had without a network: minilm."
         return "minilm", minilm_folder(), why
-    for folder in (Path(model_name).expanduser(), ROOT / model_name):
+    for folder in _places(model_name):
         if (folder / "config.json").is_file():
-            return folder.name, str(folder.resolve()), f"The local folder {folder.name} was asked for."
+            return folder.name, str(folder), f"The local folder {folder.name} was asked for."
         if folder.is_dir():
             raise SeriesError(
                 f"MODEL_NAME is the folder {model_name!r}, which has no config.json: expected what save_pretrained writes."

@@ -16,9 +16,11 @@ from sklearn.metrics import matthews_corrcoef
 
 import helpers
 from bookkeeping import SeriesError
-from bookkeeping.files import replacing
+from bookkeeping.files import read_json, replacing
+from bookkeeping.sums import changed_file
 from lesson import settings
 
+READ = ("metrics.json", "history.csv", "predictions.csv")
 SHIPPED = helpers.ROOT / "results" / "cola" / "minilm_runs.zip"
 
 
@@ -115,6 +117,10 @@ def _read_run(folder):
         raise SeriesError(status)
     if not (folder / "metrics.json").exists():
         raise SeriesError("finished without 05_evaluate")
+    record = _json(folder / "run.json")
+    written = {name: sum for own in record.get("files", {}).values() for name, sum in own.items() if name in READ}
+    if isinstance(folder, Path) and (name := changed_file(folder, written)):
+        raise SeriesError(f"{name} is not as it was written: it was damaged, changed or removed since")
     metrics = _json(folder / "metrics.json")
     history = _csv(folder / "history.csv", ["epoch", "validation_mcc"])
     answers = _csv(folder / "predictions.csv", ["split", "row", "label", "prediction"])
@@ -128,16 +134,15 @@ def _read_run(folder):
                 raise SeriesError(f"test MCC {score:.3f} in metrics.json, {again:.3f} from predictions.csv")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SeriesError(f"metrics.json or predictions.csv is damaged ({type(error).__name__}: {error})") from None
-    records = _json(folder / "run.json").get("notebooks", {})
     history = None if history is None else history.set_index("epoch")
-    return {"metrics": metrics, "histories": history, "answers": answers, "records": records}
+    return {"metrics": metrics, "histories": history, "answers": answers, "records": record.get("notebooks", {})}
 
 
 def _json(path):
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path) if isinstance(path, Path) else json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise SeriesError(f"{path.name} is damaged ({error})") from None
     if not isinstance(content, dict):

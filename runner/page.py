@@ -9,9 +9,11 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
+from bookkeeping import SeriesError
 from bookkeeping.files import replacing
 from runner import paths
 from runner.pictures import describe, opening
+from runner.terminal import shown
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 BADGE = re.compile(r"\A\[!\[Open in Colab\].*\n+")  # of no use in a page that is no notebook
@@ -24,12 +26,16 @@ def write_page(folder, notebooks, title, rows, head=None, picture=None):
     It opens with `title`, the table `rows` below the names of its columns, `head`, and a picture:
     (notebook, tag of a cell, which to take where no cell has the tag: 0 the first, -1 the last).
     """
-    executed = {name: nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4) for name in notebooks}
+    executed = {name: found for name in notebooks if (found := read_executed(folder / "notebooks" / f"{name}.ipynb"))}
+    if not executed:
+        raise SeriesError(
+            f"{shown(folder / 'notebooks')} holds no executed notebook that can be read: --again makes them."
+        )
     for notebook in executed.values():
         describe(notebook.cells)
-    shown = opening(executed[picture[0]].cells, *picture[1:]) if picture and picture[0] in executed else None
+    opened = opening(executed[picture[0]].cells, *picture[1:]) if picture and picture[0] in executed else None
     page = nbformat.v4.new_notebook(metadata=next(iter(executed.values())).metadata | {"title": title})
-    page.cells = [nbformat.v4.new_markdown_cell(top(title, rows, head, shown, notebooks))]
+    page.cells = [nbformat.v4.new_markdown_cell(top(title, rows, head, opened, executed))]
     for name, notebook in executed.items():
         page.cells += [nbformat.v4.new_markdown_cell(f'<a id="{name}"></a>\n\n---'), *notebook.cells]
         for number, cell in enumerate(notebook.cells):
@@ -42,6 +48,16 @@ def write_page(folder, notebooks, title, rows, head=None, picture=None):
     with replacing(folder / "report.html") as new:
         new.write_text(content, encoding="utf-8")
     return folder / "report.html"
+
+
+def read_executed(path):
+    """An executed notebook, or None where it is gone or damaged, which is said: results do not depend on it."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        return notebook
+    except Exception as error:  # nbformat's, json's, the disk's
+        print(f"{shown(path)} cannot be read ({type(error).__name__}): the page goes without it; --again makes it anew")
 
 
 def top(title, rows, head, picture, notebooks):

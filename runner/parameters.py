@@ -43,7 +43,7 @@ def read_grid(path):
     try:
         text = Path(path).read_text(encoding="utf-8")
         node, content = yaml.compose(text, yaml.BaseLoader), yaml.load(text, yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise SeriesError(f"cannot read {path}: {error}") from None
     if not isinstance(content, dict):
         raise SeriesError(f"{path} must hold lines such as `SEED: [1, 2, 3]` or `MAX_LEN: 64`")

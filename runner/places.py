@@ -33,7 +33,7 @@ def decided_threads(folder, proposed):
     decided = content_of(path)
     if "threads" not in decided:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"threads": proposed})
+        write_json(path, {"threads": proposed}, sealed=True)
         return proposed
     if decided["threads"] != proposed:
         console.print(f"threads of a run: {decided['threads']}, as this sweep began, and not {proposed}")

@@ -94,7 +94,7 @@ def begin_run(run, call, before, say):
         ours = shutil.ignore_patterns("state.json", "run.log")
         shutil.copytree(run.parent.folder, run.folder, ignore=ours, dirs_exist_ok=True)
         record = content_of(run.folder / "run.json")
-        write_json(run.folder / "run.json", record | {"run": run.name})
+        write_json(run.folder / "run.json", record | {"run": run.name}, sealed=True)
     return state
 
 

@@ -3,14 +3,18 @@
 import traceback
 
 from bookkeeping.files import read_json, write_json
+from bookkeeping.sums import changed_file
+
+LARGE = 10_000_000  # bytes; a sweep of a hundred runs is not read through to say that it is finished
 
 
 def content_of(path):
     """What a JSON file of a run folder holds; {} where it is missing or damaged, which makes a run begin anew."""
     try:
-        return read_json(path)
+        content = read_json(path)
     except ValueError:
         return {}
+    return content if isinstance(content, dict) else {}
 
 
 def state_of(run):
@@ -23,7 +27,7 @@ def metrics_of(run):
 
 
 def write_state(run, state):
-    write_json(run.folder / "state.json", state)
+    write_json(run.folder / "state.json", state, sealed=True)
 
 
 def differences(run, state):
@@ -32,36 +36,46 @@ def differences(run, state):
     return {name: (then[name], now[name]) for name in then.keys() & now.keys() if then[name] != now[name]}
 
 
-def still_done(run, state, code_matters=True):
+def still_done(run, state, going_on=True):
     """{notebook: seconds} of those, from the first on, that finished with the parameters, and the code, of `run`.
 
-    What counts is also what the notebooks recorded themselves in run.json: they may have been run by hand since.
+    What counts is also what the notebooks recorded themselves in run.json: they may have been run by hand since. Their files
+    have to be as they were written; not `going_on`, the code does not matter, and what is large only has to be there.
     """
-    recorded = content_of(run.folder / "run.json").get("notebooks")
-    then, done = state.get("parameters", {}), {}
+    recorded = _recorded(run)
+    then, files, done = state.get("parameters", {}), recorded.get("files", {}), {}
     for notebook in run.notebooks:
         values = run.values[notebook]
         records = [then]
-        if recorded is not None:
-            records += [recorded.get(notebook, {}).get("parameters", dict.fromkeys(values, ...))]
+        if "notebooks" in recorded:
+            records += [recorded["notebooks"].get(notebook, {}).get("parameters", dict.fromkeys(values, ...))]
         same = all(record.get(name, value) == value for record in records for name, value in values.items())
-        vouched = recorded is None or notebook in recorded
+        vouched = notebook in recorded.get("notebooks", [notebook])
         if notebook not in state.get("notebooks", {}) or not same or not vouched:
             break
-        if code_matters and code_changed(run, state, [notebook]):
+        if going_on and code_changed(run, state, [notebook]):
+            break
+        if changed_file(run.folder, files.get(notebook, {}), float("inf") if going_on else LARGE):
             break
         done[notebook] = state["notebooks"][notebook]
     return done
 
 
+def _recorded(run):
+    try:
+        return read_json(run.folder / "run.json")
+    except ValueError:
+        return {"notebooks": {}}  # a damaged one vouches for nothing
+
+
 def is_finished(run, state):
-    return state.get("status") == "finished" and len(still_done(run, state, code_matters=False)) == len(run.notebooks)
+    return state.get("status") == "finished" and len(still_done(run, state, going_on=False)) == len(run.notebooks)
 
 
 def changed_by_hand(run, state):
     """Whether a notebook of a run folder was executed by hand, with other parameters, since the runner finished it."""
     known = [notebook for notebook in run.notebooks if notebook in state.get("notebooks", {})]
-    done = still_done(run, state, code_matters=False)
+    done = still_done(run, state, going_on=False)
     return state.get("status") == "finished" and len(done) < len(known) and not differences(run, state)
 
 

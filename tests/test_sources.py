@@ -107,7 +107,7 @@ def test_bad_corpus_names_and_folders(tmp_path):
     with raises("half has no in_domain_dev.tsv", "expected"):
         sources.find_corpus(str(tmp_path / "half"))
     (tmp_path / "text.txt").write_text("hello")
-    with raises("text.txt is neither a folder nor a zip"):
+    with raises("text.txt is neither a folder nor a whole zip"):
         sources.find_corpus(str(tmp_path / "text.txt"))
 
 
