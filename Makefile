@@ -46,3 +46,12 @@ refresh: .venv/installed
 	done
 	$(BIN)/nbstripout --keep-output --keep-count --drop-output-type stream:stderr \
 	  --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version metadata.widgets" notebooks/*.ipynb
+
+# the badges, and where the first cell looks for the project of a copy: make badges REPOSITORY=owner/name, once
+.PHONY: badges test-colab
+badges:
+	@$(PYTHON) notebooks/stamp.py $(if $(REPOSITORY),--repository '$(REPOSITORY)') $(if $(BRANCH),--branch '$(BRANCH)')
+
+# each notebook opened alone, with Colab's versions, in an environment of its own (.venv-colab, 5 GB)
+test-colab: .venv/installed
+	@$(BIN)/python tests/colab_alone.py $(if $(PIP_ARGS),--pip='$(PIP_ARGS)')

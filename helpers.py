@@ -303,7 +303,7 @@ def predict(model, tokens, rows, pad_token_id, precision="no", batch_size=64):
 
 
 def mcc(tn, fp, fn, tp):
-    """Matthews' correlation of confusion counts: numbers, or arrays for many matrices at once (05_evaluate).
+    """Matthews' correlation of label and prediction, from the four counts: numbers, or arrays of many (05_evaluate).
 
     0 where a class is never predicted or never occurs, as in scikit-learn (Matthews 1975).
     """
@@ -315,7 +315,7 @@ def mcc(tn, fp, fn, tp):
 def bootstrap_mcc(counts, samples=10_000, seed=0):
     """Array [samples] of the MCCs of resampled test sets; counts: array tn, fp, fn, tp (05_evaluate).
 
-    Drawing sentences with replacement is drawing their counts (the bootstrap of Efron 1979).
+    Drawing sentences with replacement is drawing which of the four counts each adds to (Efron's bootstrap, 1979).
     """
     n = counts.sum()
     return mcc(*np.random.default_rng(seed).multinomial(n, counts / n, size=samples).T)

@@ -7,6 +7,7 @@ import configparser
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from bookkeeping import SeriesError
 
@@ -46,11 +47,18 @@ def is_folder_name(text):
     return bool(text) and len(text) <= 200 and all(re.fullmatch(r"[\w=+-][\w.,=+-]*", part) for part in text.split("/"))
 
 
+def is_run_folder(text):
+    """Whether `text` names a folder below runs/, or a folder elsewhere by its full path, with no way back up in it."""
+    path = Path(text)
+    elsewhere = path.is_absolute() and len(path.parts) > 2 and ".." not in path.parts and text.isprintable()
+    return is_folder_name(text) or elsewhere and all(len(part) <= 200 for part in path.parts)
+
+
 FOLDER_NAME = "a plain name (letters, digits, . , = + - _ and /)"
 SEEDS = whole(0, 2**32 - 1)  # what numpy takes
 
 DECLARED = {
-    "RUN": Declared(str, is_folder_name, FOLDER_NAME),
+    "RUN": Declared(str, is_run_folder, f"{FOLDER_NAME}, or the full path of a folder"),
     # 02_load_cola
     "CORPUS": Declared(str),
     # 03_tokenize; the model says how long a sentence may be at most
@@ -72,24 +80,24 @@ DECLARED = {
     # 06_save_and_load
     "EXPORT_DIR": Declared(str, or_none=True),
     # 07_compare_runs
-    "BATCH": Declared(str, is_folder_name, FOLDER_NAME),
+    "SWEEP": Declared(str, is_folder_name, FOLDER_NAME),
     "COMPARE": Declared(str, or_none=True),
     "RESAMPLES": whole(100, 1_000_000),
 }
 
 
-def declared(name, default=None):
-    """What is declared of a parameter; of one that is not, as in a notebook of your own: any value like its default."""
-    kind = type(default) if type(default) in KINDS else str
+def declared(name, default=None, kind=None):
+    """What is declared of a parameter; of one that is not, as in a notebook of your own: `kind`, or like its default."""
+    kind = kind or (type(default) if type(default) in KINDS else str)
     return DECLARED.get(name) or Declared(kind, or_none=default is None)
 
 
-def typed(name, value, default=None):
+def typed(name, value, default=None, kind=None):
     """`value` as the parameter's kind, whether it came as text or not. Raises SeriesError with what was expected.
 
     Text from a command line or a YAML file stands for what it says: "5e-5" for a number, "none" for None.
     """
-    own = declared(name, default)
+    own = declared(name, default, kind)
     if own.or_none and (value is None or isinstance(value, str) and value.lower() in EMPTY | {"none"}):
         return None
     try:

@@ -6,9 +6,11 @@ import platform
 import time
 from pathlib import Path
 
-from bookkeeping import SeriesError, locks
+from bookkeeping import SeriesError, home, locks
 from bookkeeping.files import read_json, remove, replacing, write_json
 from bookkeeping.parameters import DECLARED, typed
+
+home.settle()  # first of all: every notebook gets here by `import helpers`
 
 # every notebook of the series, and the one whose results it reads
 NEEDS = {
@@ -47,6 +49,24 @@ def versions():
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
+def run_folder(name, runs):
+    """The folder that RUN names: `name` below the folder `runs`, or elsewhere where it is a full path.
+
+    Raises SeriesError where it leads to files that are no run's, or into a Google Drive that is not mounted.
+    """
+    folder = Path(runs) / name
+    home.check_drive("RUN", folder)
+    if folder.exists() and not folder.is_dir():
+        raise SeriesError(f"RUN is {name!r}, which is a file: expected a folder, or a name that is free.")
+    ours = any((folder / record).exists() for record in ("run.json", "state.json"))
+    if folder.is_dir() and not ours and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise SeriesError(
+            f"RUN is {name!r}, a folder with files that are no run's: a run writes and removes files in its folder. "
+            f"Name a new one, such as {f'{name}/run1'!r}."
+        )
+    return folder
+
+
 _owned = []  # [folder, lock] of the run folder that this process works in
 
 
@@ -72,14 +92,14 @@ class Run:
         self.notebook, self.device, self._namespace = notebook, device, namespace
         self.parameters = check_parameters(namespace)
         self.name = self.parameters.pop("RUN")
-        self.folder = runs / self.name
+        self.folder = run_folder(self.name, runs)
         self.records = read_run(self.folder)["notebooks"]
         self._needs, self._began = NEEDS[notebook], time.time()
         if self._needs and self._needs not in self.records:
             raise SeriesError(
                 f"this notebook reads what {self._needs}.ipynb makes, and the run {self.name!r} has none that is up to "
                 f"date. Run {self._needs}.ipynb first, or all that it needs in one call: "
-                f"python run.py --until {self._needs} -p RUN {self.name}"
+                f"{home.call(self._needs, self.name)}"
             )
         self._lock()
         self.folder.mkdir(parents=True, exist_ok=True)

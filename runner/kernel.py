@@ -31,7 +31,7 @@ def execute(task):
     if rank != "0":
         executed = executed.parent / f"rank{rank}" / executed.name
         executed.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f"bert-kernel-{os.getpid()}-", ignore_cleanup_errors=True) as scratch:
         threading.Thread(target=end_with_starter, args=[scratch], daemon=True).start()
         # the kernel is this Python, whatever kernels the machine knows; and it shares no file with other kernels
         write_kernel_spec(f"{scratch}/kernels/this_python")

@@ -20,14 +20,13 @@ def copy(tmp_path_factory):
     from transformers import BertConfig, BertModel
 
     root = tmp_path_factory.mktemp("project")
-    for module in ["helpers.py", "sources.py", "savings.py"]:
-        shutil.copy(Path(helpers.ROOT, module), root)
-    for folder in ["benchmarks", "notebooks", "data/practice"]:
+    shutil.copy(Path(helpers.ROOT, "helpers.py"), root)
+    for folder in ["benchmarks", "bookkeeping", "lesson", "notebooks", "data/practice"]:
         shutil.copytree(Path(helpers.ROOT, folder), root / folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=30522, **sizes)).save_pretrained(root / "tiny")
     helpers.load_tokenizer(sources.minilm_folder()).save_pretrained(root / "tiny")
-    with open(root / "sources.py", "a", encoding="utf-8") as file:
+    with open(root / "lesson" / "sources.py", "a", encoding="utf-8") as file:
         file.write(f"\n\ndef minilm_folder():\n    return {str(root / 'tiny')!r}\n")
     return root
 
@@ -82,10 +81,10 @@ def test_single_savings(copy, monkeypatch):
 
 
 def test_plain_loop(copy, monkeypatch):
-    """Two runs of a batch are repeated without the savings, once, and compared with their pairs."""
+    """Two runs of a sweep are repeated without the savings, once, and compared with their pairs."""
     two_runs = """
 import sys; sys.path[:0] = ["benchmarks", "."]
-from train_speed import execute
+from common import execute
 for seed in ["1", "2"]:
     run = {"RUN": f"pairs/SEED={seed}"}
     execute("02_load_cola", CORPUS="practice", **run)
@@ -104,3 +103,29 @@ for seed in ["1", "2"]:
     assert histories[0]["training_loss"][0] != histories[1]["training_loss"][0], "other draws of dropout"
     assert abs(histories[0]["training_loss"] - histories[1]["training_loss"])[0] < 0.1
     assert "2 pairs of runs" in again and "SEED=1:" not in again, "nothing is repeated"
+
+
+def test_the_steps_of_04_are_found(monkeypatch):
+    """What is timed is the loop over `batches` in the tagged cell, behind all that comes before the first step."""
+    monkeypatch.syspath_prepend(Path(helpers.ROOT, "benchmarks"))
+    import common
+
+    cell = """
+done = []
+for epoch in range(3, 5):
+    batches = ["a", "b"]
+    for step, batch in enumerate(batches, start=1):
+        done.append((epoch, step, batch))
+    raise RuntimeError("what follows the steps is not theirs")
+"""
+    before, steps = common.split_at_steps(cell)
+    variables = {}
+    exec(before, variables)
+    assert variables["done"] == [] and variables["batches"] == ["a", "b"]
+    variables["batches"] = ["c"]
+    exec(steps, variables)
+    assert variables["done"] == [(3, 1, "c")]
+    with pytest.raises(helpers.SeriesError, match="split_at_steps"):
+        common.split_at_steps("for batch in batches:\n    pass")
+    with pytest.raises(helpers.SeriesError, match="05_evaluate.ipynb has no code cell tagged 'training-loop'"):
+        common.execute("05_evaluate", until="training-loop")

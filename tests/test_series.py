@@ -32,7 +32,7 @@ def execute(notebook, **parameters):
     variables = {"__name__": "__main__"}
     for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells:
         tags = cell.metadata.get("tags", [])
-        if cell.cell_type == "code" and "bootstrap" not in tags:
+        if cell.cell_type == "code" and not {"bootstrap", "colab-setup"} & set(tags):
             exec(compile(cell.source, f"{notebook}.ipynb", "exec"), variables)
             if "parameters" in tags:
                 assert set(parameters) <= set(variables), "a notebook is given only what it declares"

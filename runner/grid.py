@@ -1,0 +1,65 @@
+"""Which runs a call asks for: their parameters, their folders, and what they share."""
+
+import itertools
+import re
+from dataclasses import dataclass, replace
+
+from bookkeeping import SeriesError
+from runner import paths
+from runner.notebooks import code_of, short_hash
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what makes it: its parent's notebooks, copied, then the rest of `notebooks`."""
+
+    name: str  # of the folder below RUNS
+    notebooks: tuple  # from the first on, the parent's included
+    asked: dict  # {name: value}, as asked
+    values: dict  # {notebook: {name: value}}, the defaults included
+    code: dict  # {notebook: hash of its code and of what it imports}
+    parent: "Run | None" = None
+
+    @property
+    def folder(self):
+        return paths.RUNS / self.name
+
+    @property
+    def parameters(self):
+        return {name: value for own in self.values.values() for name, value in own.items()}
+
+
+def make_run(name, stems, asked, notebooks, parent=None):
+    values = {
+        stem: {p.name: asked.get(p.name, p.default) for p in notebooks[stem].values() if p.name != "RUN"}
+        for stem in stems
+    }
+    return Run(name, tuple(stems), asked, values, {stem: code_of(stem) for stem in stems}, parent)
+
+
+def make_grid(sweep, values, stems, notebooks):
+    """The runs of a sweep, in order, each with the chain of shared folders that it starts from."""
+    names = [name for stem in stems for name in notebooks[stem] if name in values]  # in the notebooks' order
+    varying = [name for name in names if len(values[name]) > 1]
+    runs = []
+    for combination in itertools.product(*(values[name] for name in names)):
+        asked = dict(zip(names, combination, strict=True))
+        parent = None
+        for position, stem in enumerate(stems):
+            if position and any(name in varying for name in notebooks[stem]):
+                shared = make_run("", stems[:position], asked, notebooks)
+                key = short_hash([shared.values, shared.code])
+                parent = replace(shared, name=f"{sweep}/.shared/{stems[position - 1]}-{key}", parent=parent)
+        label = ",".join(f"{name}={slug(asked[name])}" for name in varying or names) or "run"
+        label = label if len(label) < 150 else f"{label[:140]}-{short_hash(label)}"
+        runs.append(make_run(f"{sweep}/{label}", stems, asked, notebooks, parent))
+    if len({run.name.casefold() for run in runs}) < len(runs):
+        raise SeriesError("two of the values would give folders of one name on some file systems")
+    return runs
+
+
+def slug(value):
+    """A value as part of a folder's name, on any file system."""
+    text = "none" if value is None else str(value)
+    safe = re.sub(r"[^\w.+-]+", "-", text, flags=re.ASCII)[-40:].strip("-.")
+    return safe if safe == (text or None) else f"{safe}-{short_hash(text)[:4]}".lstrip("-")

@@ -1,0 +1,133 @@
+"""05_evaluate as a lesson: what its prose says, small test sets, cells run again."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import matthews_corrcoef
+from test_series import NOTEBOOKS, base, execute, runs, series, tiny  # noqa: F401
+
+import helpers
+
+PROSE = "\n".join(
+    cell.source for cell in nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells if cell.cell_type == "markdown"
+)
+
+
+def run_each_cell_twice(notebook, **parameters):
+    """Execute a notebook's code cells, each of them twice in place; returns the variables."""
+    variables = {"__name__": "__main__"}
+    for cell in nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells:
+        tags = set(cell.metadata.get("tags", []))
+        if cell.cell_type == "code" and not {"bootstrap", "colab-setup"} & tags:
+            for _ in range(2):
+                exec(compile(cell.source, f"{notebook}.ipynb", "exec"), variables)
+                variables |= parameters if "parameters" in tags else {}
+    return variables
+
+
+def prose(pattern):
+    """The numbers in the groups of `pattern`, which the prose of 05 has to match once."""
+    (found,) = re.finditer(pattern, PROSE)
+    return [float(number) for number in found.groups()]
+
+
+def published(model):
+    """The rows of results/cola/runs.csv for the defaults of 04 with `model`, in whatever batch they were run."""
+    rows = pd.read_csv(Path(helpers.ROOT, "results", "cola", "runs.csv"))
+    defaults = {"max_len": 64, "padding": "longest", "warmup_fraction": 0.0, "epochs": 4}
+    rows = rows[(rows["model"] == model) & (rows[list(defaults)] == pd.Series(defaults)).all(axis=1)]
+    return rows[rows["learning_rate"] == (1e-4 if model == "minilm" else 2e-5)]
+
+
+def test_the_ranges_in_the_prose_are_those_of_the_published_runs():
+    found = prose(r"`minilm` reaches (\.\d\d) to (\.\d\d) in our runs, a base-size model (\.\d\d) to (\.\d\d)")
+    measured = [f(published(model)["test_mcc"]) for model in ("minilm", "all-mpnet-base-v2") for f in (min, max)]
+    assert len(published("minilm")) >= 10 and len(published("all-mpnet-base-v2")) >= 3
+    assert found == [round(value, 2) for value in measured]
+
+
+def test_the_width_in_the_prose_is_that_of_the_published_intervals():
+    (width,) = prose(r"On CoLA's 516 it is about ±(\.\d\d) for `minilm`")
+    rows = published("minilm")
+    half = (rows["test_high"] - rows["test_low"]) / 2
+    assert (half.round(2) == width).all()
+
+
+def test_the_example_and_the_exercise_are_computed_rightly():
+    labels, answers = np.repeat([1, 0], [16, 4]), np.repeat([1, 0, 1, 0], [15, 1, 3, 1])
+    assert matthews_corrcoef(labels, answers) == pytest.approx(12 / 48) == helpers.mcc(1, 3, 1, 15)
+    counts = re.search(r"`helpers.mcc\((tn=\d+, fp=\d+, fn=\d+, tp=\d+)\)` gives (\d\.\d\d)", PROSE)
+    assert round(float(eval(f"helpers.mcc({counts[1]})")), 2) == float(counts[2])
+
+
+def test_the_three_surest_hits_and_errors_are_shown(base):  # noqa: F811
+    six = execute("05_evaluate", RUN="base")["six"]
+    everything = pd.read_csv(base[0] / "predictions.csv").query("split == 'test'")
+    everything["sure"] = (everything["probability"] - 0.5).abs()
+    for kind, rows in everything.groupby(everything["label"] == everything["prediction"]):
+        shown = six.loc[["hit" if kind else "error"]]
+        assert sorted((shown["probability"] - 0.5).abs()) == pytest.approx(sorted(rows["sure"])[-3:], abs=1e-6)
+        assert ((shown["label"] == (shown["probability"] > 0.5)) == kind).all()
+
+
+KEYS = {"n", "positives", "predicted_positives", "mcc", "mcc_interval", "accuracy", "confusion", "collapsed"}
+
+
+def test_metrics_json_keeps_its_keys(base):  # noqa: F811
+    metrics = json.loads((base[0] / "metrics.json").read_text())
+    assert set(metrics) == {"run", "model", "corpus", "device", "parameters", "train_seconds", *helpers.SPLITS[1:]}
+    for split in helpers.SPLITS[1:]:
+        assert set(metrics[split]) == KEYS | ({"name"} if split == "test" else set())
+    assert set(metrics["parameters"]) >= {"CORPUS", "MODEL_NAME", "MAX_LEN", "SEED", "BOOTSTRAP_SAMPLES"}
+
+
+@pytest.mark.parametrize("size", [1, 2, 32, 33])
+def test_small_sets_can_be_evaluated(tiny, tmp_path, size):  # noqa: F811
+    """As many sentences in test as a batch, one more, and next to none; two for validation; two in-domain."""
+    corpus = Path(shutil.copytree(tiny["CORPUS"], tmp_path / "corpus"))
+    test = (corpus / "out_of_domain_dev.tsv").read_text().splitlines(keepends=True)
+    (corpus / "out_of_domain_dev.tsv").write_text("".join((test * 2)[:size]))
+    dev = (corpus / "in_domain_dev.tsv").read_text().splitlines(keepends=True)
+    (corpus / "in_domain_dev.tsv").write_text("".join(dev[:2]))
+    folder, variables = series("small", **(tiny | {"CORPUS": str(corpus), "EPOCHS": 1, "VALIDATION_FRACTION": 0.02}))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert [metrics[split]["n"] for split in ("validation", "in_domain_dev", "test")] == [2, 2, size]
+    assert len(variables["sources"]) == variables["test"]["source"].nunique()
+    execute("06_save_and_load", RUN="small")
+
+
+def test_a_model_that_collapsed_is_evaluated_and_said_to_have(tiny, capsys):  # noqa: F811
+    import torch
+
+    folder, _ = series("collapse", until="04_train", **(tiny | {"EPOCHS": 1}))
+    model = helpers.load_model(folder / "model")
+    torch.nn.init.zeros_(model.classifier.weight)
+    model.classifier.bias.data = torch.tensor([-1.0, 1.0])
+    model.save_pretrained(folder / "model")
+    execute("05_evaluate", RUN="collapse")
+    assert "COLLAPSE" in capsys.readouterr().out
+    test = json.loads((folder / "metrics.json").read_text())["test"]
+    assert test["collapsed"] and test["mcc"] == 0 and test["mcc_interval"] == [0, 0]
+
+
+def test_every_cell_may_be_run_twice(base):  # noqa: F811
+    names = ["metrics.json", "predictions.csv"]
+    once = [(base[0] / name).read_text() for name in names]
+    run_each_cell_twice("05_evaluate", RUN="base")
+    assert [(base[0] / name).read_text() for name in names] == once
+
+
+def test_a_parameter_changed_halfway_is_refused_and_nothing_is_lost(base):  # noqa: F811
+    before = (base[0] / "metrics.json").read_text()
+    variables = execute("05_evaluate", RUN="base")
+    variables["BOOTSTRAP_SAMPLES"] = 200
+    record = next(c.source for c in nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells if "run.finish" in c.source)
+    with pytest.raises(helpers.SeriesError, match="BOOTSTRAP_SAMPLES was 10000"):
+        exec(record, variables)
+    assert (base[0] / "metrics.json").read_text() == before

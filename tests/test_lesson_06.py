@@ -1,0 +1,315 @@
+"""06_save_and_load as a lesson: names of classes, minimal pairs, the form, the export, cells run again."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from scipy.stats import beta
+from test_lesson_05 import run_each_cell_twice
+from test_series import base, execute, runs, tiny  # noqa: F401
+
+import helpers
+from lesson import export, form, pairs
+
+RAW = Path(helpers.ROOT, "data", "practice", "raw")
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """The program for the fresh process runs in this one: a process of its own takes seconds to import torch."""
+
+    def run(program, question):
+        answer = io.StringIO()
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(question)))
+        with contextlib.redirect_stdout(answer):
+            exec(program, {})
+        return json.loads(answer.getvalue())
+
+    monkeypatch.setattr(export, "fresh_process", run)
+
+
+def six(export_dir=None, run="base"):
+    return execute("06_save_and_load", RUN=run, EXPORT_DIR=None if export_dir is None else str(export_dir))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ---------------------------------------------------------------- minimal pairs
+
+
+def rows(name):
+    return [line.split("\t") for line in (RAW / name).read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_pairs_are_all_pairs_of_the_files_that_no_model_is_trained_on():
+    found = pairs.minimal_pairs()
+    trained_on = {row[3] for row in rows("in_domain_train.tsv")}
+    for split, name in [("in_domain_dev", "in_domain_dev.tsv"), ("test", "out_of_domain_dev.tsv")]:
+        lines = rows(name)
+        by_hand = [(a[0], a[3], b[3]) for a, b in zip(lines, lines[1:]) if (a[1], b[1]) == ("1", "0")]
+        ours = found[found["split"] == split][["phenomenon", "acceptable", "unacceptable"]]
+        assert list(ours.itertuples(index=False, name=None)) == by_hand
+        assert len(by_hand) == sum(row[1] == "0" for row in lines), "every unacceptable sentence has its twin"
+    for good, bad in zip(found["acceptable"], found["unacceptable"]):
+        assert good != bad and not {good, bad} & trained_on
+    assert found["split"].value_counts().to_dict() == {"in_domain_dev": 76, "test": 70}
+    assert set(found["phenomenon"]) <= set(pairs.rules())
+
+
+def test_the_pairs_are_ranked_as_by_the_model_asked_one_sentence_at_a_time(base, here):  # noqa: F811
+    ranked, record = six()["ranked"], helpers.read_run(base[0])["notebooks"]["06_save_and_load"]
+    model, tokenizer = helpers.load_model(base[0] / "model").eval(), helpers.load_tokenizer(base[0] / "model")
+
+    def acceptable(sentence):
+        with torch.inference_mode():
+            return model(**tokenizer(sentence, return_tensors="pt")).logits.softmax(dim=1)[0, 1].item()
+
+    by_hand = [acceptable(a) - acceptable(b) for a, b in zip(ranked["acceptable"], ranked["unacceptable"])]
+    assert (ranked["good"] - ranked["bad"]).tolist() == pytest.approx(by_hand, abs=1e-5)
+    right = [difference > 0 for difference in by_hand]
+    doubtful = sum(abs(difference) < 1e-5 for difference in by_hand)
+    assert 0 < sum(right) < len(right) and abs(ranked["right"].sum() - sum(right)) <= doubtful
+    assert record["pairs_right"] == ranked.groupby("split")["right"].sum().to_dict()
+
+
+def test_the_interval_is_that_of_clopper_and_pearson():
+    assert pairs.interval(46, 70) == pytest.approx((beta.ppf(0.025, 46, 25), beta.ppf(0.975, 47, 24)))
+    assert pairs.interval(5, 5) == pytest.approx((0.025 ** (1 / 5), 1.0)), "as the prose says: nearly one error in two"
+    assert pairs.interval(0, 4) == pytest.approx((0.0, 1 - 0.025 ** (1 / 4)))
+
+
+def test_new_pairs_are_new_and_of_the_phenomenon():
+    known = {row[3] for path in RAW.glob("*.tsv") for row in rows(path.name)}
+    new = pairs.new_pairs("partit", 100)
+    sentences = [*new["acceptable"], *new["unacceptable"]]
+    assert len(new) == 100 and len(set(sentences)) == 200 and not set(sentences) & known
+    assert set(new["phenomenon"]) == {"partit"} and set(new["split"]) == {"test"}
+    for bad in [("plain", 5), ("nothing", 5), ("agr", 0), ("agr", 201)]:
+        with pytest.raises(helpers.SeriesError, match="expected 1 to 200 of one of adv, agr"):
+            pairs.new_pairs(*bad)
+
+
+# ---------------------------------------------------------------- the model and its names
+
+
+def test_a_pipeline_of_the_export_says_names_and_gives_06_s_probabilities(base, here, tmp_path):  # noqa: F811
+    """Also where 04's folder has no names: so older runs are, and other people's folders."""
+    config = json.loads((base[0] / "model/config.json").read_text())
+    config = {name: value for name, value in config.items() if name not in ("id2label", "label2id")}
+    (base[0] / "model/config.json").write_text(json.dumps(config))
+    ranked = six(tmp_path / "export")["ranked"]
+    judge = transformers.pipeline("text-classification", str(tmp_path / "export"), device="cpu")
+    answers = judge(ranked["acceptable"].tolist(), top_k=None)
+    for answer, probability in zip(answers, ranked["good"]):
+        scores = {each["label"]: each["score"] for each in answer}
+        assert set(scores) == {"unacceptable", "acceptable"}
+        assert scores["acceptable"] == pytest.approx(probability, abs=1e-5)
+
+
+def test_a_sentence_longer_than_the_model_can_read_is_cut_and_judged(base, here):  # noqa: F811
+    judge = six()["judge"]
+    assert judge.tokenizer.model_max_length == helpers.load_tokens(base[0])[1]["max_len"]
+    assert judge("word " * 2000)[0]["label"] in {"unacceptable", "acceptable"}
+
+
+@pytest.mark.parametrize("family", ["DistilBert", "Roberta"])
+def test_other_encoders_are_judged_and_saved_too(base, here, tiny, tmp_path, family):  # noqa: F811
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    if family == "DistilBert":
+        size = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+    config = getattr(transformers, f"{family}Config")(vocab_size=30522, pad_token_id=0, **size)
+    run = Path(shutil.copytree(base[0], helpers.RUNS / family))
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(run / "model")
+    assert six(run=family)["ranked"]["good"].between(0, 1).all()
+
+
+# ---------------------------------------------------------------- the form
+
+
+def answering(sentence):
+    return [{"label": "acceptable" if "good" in sentence else "unacceptable", "score": 0.75}]
+
+
+def test_the_form_only_prints_where_nobody_can_type(monkeypatch, capsys):
+    for name in ("JPY_SESSION_NAME", "VSCODE_PID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(form, "_show_field", lambda *args: pytest.fail("a field for nobody"))
+    form.ask(answering, "A good one.")
+    assert capsys.readouterr().out == "acceptable (0.75): A good one.\n"
+
+
+def test_the_form_judges_what_is_typed(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/06_save_and_load.ipynb")
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    form.ask(answering, "A good one.")
+    field, answer = shown[0].children
+    field.value = "Another."
+    assert answer.value == "unacceptable (0.75): Another."
+    assert capsys.readouterr().out == "acceptable (0.75): A good one.\n"
+
+
+def test_without_widgets_the_form_prints_the_same(monkeypatch, capsys):
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/06_save_and_load.ipynb")
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    form.ask(answering, "A good one.")
+    assert capsys.readouterr().out == "acceptable (0.75): A good one.\n"
+
+
+# ---------------------------------------------------------------- the export
+
+
+def test_the_export_is_whole_and_as_readable_as_new_files_are(base, here, tmp_path):  # noqa: F811
+    (tmp_path / "empty").mkdir()
+    old = os.umask(0o027)
+    try:
+        for target in [tmp_path / "empty", tmp_path / "new" / "and" / "deep"]:
+            six(target)
+            files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in target.iterdir()}
+            assert files.keys() >= {"config.json", "model.safetensors", "tokenizer.json", "export.json"}
+            assert set(files.values()) == {0o640}
+            assert json.loads((target / "export.json").read_text())["run"] == "base"
+            assert [path.name for path in target.parent.iterdir() if path.name.startswith(".")] == []
+    finally:
+        os.umask(old)
+    tokens, _ = helpers.load_tokens(base[0])
+    texts = helpers.read_sentences(base[0] / "corpus" / "test.tsv")["sentence"].tolist()
+    ids = transformers.AutoTokenizer.from_pretrained(tmp_path / "empty")(texts, truncation=True)["input_ids"]
+    starts = tokens["offsets"][helpers.rows_of(tokens, "test")]
+    assert [tokens["ids"][start : start + len(row)].tolist() for start, row in zip(starts, ids)] == ids
+
+
+def test_a_relative_folder_lies_in_the_project(base, here, tmp_path):  # noqa: F811
+    assert six(os.path.relpath(tmp_path / "export", helpers.ROOT))["target"] == tmp_path / "export"
+    assert (tmp_path / "export" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("nothing", ["", "none", "None", None])
+def test_no_folder_is_no_export(base, here, nothing, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(export, "copied", lambda *args: pytest.fail("copied"))
+    assert execute("06_save_and_load", RUN="base", EXPORT_DIR=nothing)["target"] is None
+
+
+def test_an_earlier_export_is_replaced_whole(base, here, tmp_path):  # noqa: F811
+    six(tmp_path / "export")
+    first = contents(tmp_path / "export")
+    (tmp_path / "export" / "added_tokens.json").write_text("{}")  # what another version of transformers left …
+    mark = json.loads(first["export.json"])
+    mark["files"]["added_tokens.json"] = export._sha256(tmp_path / "export" / "added_tokens.json")  # … in our export
+    (tmp_path / "export" / "export.json").write_text(json.dumps(mark))
+    six(tmp_path / "export")
+    assert contents(tmp_path / "export") == first
+
+
+def of_another_save(folder):
+    folder.mkdir()
+    (folder / "special_tokens_map.json").write_text('{"cls_token": "<s>", "sep_token": "</s>"}')
+    return folder, "holds special_tokens_map.json"
+
+
+def changed_since(folder):
+    folder.mkdir()
+    (folder / "export.json").write_text('{"files": {"config.json": "0123"}}')
+    (folder / "config.json").write_text("{}")
+    return folder, "holds config.json"
+
+
+def with_a_mark_of_somebody_else(folder):
+    folder.mkdir()
+    (folder / "export.json").write_text("[1, 2]")
+    return folder, "holds export.json"
+
+
+def with_a_folder_in_it(folder):
+    (folder / "export.json").mkdir(parents=True)
+    return folder, "holds export.json"
+
+
+BAD = [
+    of_another_save,
+    changed_since,
+    with_a_mark_of_somebody_else,
+    with_a_folder_in_it,
+    lambda folder: (Path(__file__), "which is a file"),
+    lambda folder: (Path(__file__) / "below", "cannot be written"),
+    lambda folder: ("/proc/nothing/here", "cannot be written"),
+    lambda folder: (f"{folder}\0", "cannot be written"),
+    lambda folder: ("x" * 300, "cannot be written"),
+    lambda folder: ("~nobody-of-this-name/x", "cannot be written"),
+    lambda folder: ("/", "where a disk is mounted"),
+    lambda folder: (helpers.RUNS / "base" / "model" / "copy", "inside the run folder"),
+    lambda folder: (helpers.RUNS / "base", "holds "),
+    lambda folder: (".", "holds "),
+]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_folder_that_will_not_do_is_refused_before_any_work(base, tmp_path, bad, monkeypatch):  # noqa: F811
+    target, words = bad(tmp_path / "target")
+    before = (
+        contents(target)
+        if words.startswith("holds ") and "target" in str(target) and bad is not with_a_folder_in_it
+        else None
+    )
+    record = (base[0] / "run.json").read_text()
+    monkeypatch.setattr(helpers, "load_model", lambda *args, **options: pytest.fail("work was done"))
+    with pytest.raises(helpers.SeriesError, match=words) as said:
+        six(target)
+    assert "EXPORT_DIR is " in str(said.value) and "expected" in str(said.value)
+    assert before is None or contents(target) == before
+    assert (base[0] / "run.json").read_text() == record
+
+
+def test_too_little_space_is_said_before_any_work(base, tmp_path, monkeypatch):  # noqa: F811
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
+    with pytest.raises(helpers.SeriesError, match=r"where 1 MB are free: expected \d MB for the model"):
+        six(tmp_path / "export")
+
+
+@pytest.mark.parametrize("fault", ["other bytes", "full disk"])
+def test_a_copy_that_fails_leaves_the_earlier_one(base, here, tmp_path, monkeypatch, fault):  # noqa: F811
+    six(tmp_path / "export")
+    before, copy = contents(tmp_path / "export"), shutil.copyfile
+
+    def faulty(source, target):
+        if fault == "full disk":
+            raise OSError(28, "No space left on device")
+        copy(source, target)
+        if source.name == "model.safetensors":
+            content = bytearray(target.read_bytes())
+            content[-40] ^= 64
+            target.write_bytes(content)
+
+    monkeypatch.setattr(shutil, "copyfile", faulty)
+    error, words = (AssertionError, "the copy holds") if fault == "other bytes" else (helpers.SeriesError, "No space")
+    with pytest.raises(error, match=words):
+        six(tmp_path / "export")
+    assert contents(tmp_path / "export") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+# ---------------------------------------------------------------- cells run again
+
+
+def test_every_cell_may_be_run_twice_and_the_fresh_process_is_a_real_one(base, tmp_path):  # noqa: F811
+    variables = run_each_cell_twice("06_save_and_load", RUN="base", EXPORT_DIR=str(tmp_path / "export"))
+    assert variables["fresh"].shape == (32, 2)
+    exec("saved_again = sorted(saved.iterdir())", variables)
+    assert variables["saved_again"], "cells further up still find what was saved, after the last cell"
+    assert helpers.read_run(base[0])["notebooks"]["06_save_and_load"]["pairs_right"].keys() == {"in_domain_dev", "test"}
+
+
+def test_what_fails_in_the_fresh_process_is_shown():
+    with pytest.raises(helpers.SeriesError, match="ZeroDivisionError"):
+        export.fresh_process("1 / 0", None)
