@@ -31,10 +31,14 @@ def command_line():
     parser.add_argument("--column", help="the column that holds the text (default: the only one)")
     parser.add_argument("--output", metavar="FILE", help="where the rows go (default: standard output)")
     parser.add_argument("--force", action="store_true", help="replace --output if it is there")
-    parser.add_argument("--format", choices=["csv", "jsonl"], help="of what is written (default: that of the input, or csv)")
+    parser.add_argument(
+        "--format", choices=["csv", "jsonl"], help="of what is written (default: that of the input, or csv)"
+    )
     parser.add_argument("--all-classes", action="store_true", help="a column for the probability of each class")
     parser.add_argument("--prefix", default="", help="in front of the names of the columns that are added")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="default: %(default)s")
+    parser.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="default: %(default)s"
+    )
     return parser
 
 
@@ -49,19 +53,28 @@ def opened(options):
     if options.input == "-":
         return sys.stdin.buffer
     if not Path(options.input).is_file():
-        raise SeriesError(f"there is no file {options.input}: expected lines of text, CSV or JSON lines, or - for standard input.")
+        raise SeriesError(
+            f"there is no file {options.input}: expected lines of text, CSV or JSON lines, or - for standard input."
+        )
     return open(options.input, "rb")
 
 
 @contextlib.contextmanager
 def uninterrupted():
-    """Ctrl-C waits for the end of the block; a second one does not."""
+    """Ctrl-C and a polite kill wait for the end of the block; a second one does not."""
     asked = []
-    before = signal.signal(signal.SIGINT, lambda *at: signal.default_int_handler(*at) if asked else asked.append(at))
+
+    def once(*at):
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(at)
+
+    before = {number: signal.signal(number, once) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if asked:
         raise KeyboardInterrupt
 
@@ -70,7 +83,9 @@ def add_verdicts(rows, column, judge, names, added):
     """Give each row the columns `added`, None where it has no text; returns how many have one."""
     for row in rows:
         if clash := row.keys() & set(added):
-            raise SeriesError(f"the input has a column {min(clash)!r} already: expected a --prefix for those that are added.")
+            raise SeriesError(
+                f"the input has a column {min(clash)!r} already: expected a --prefix for those that are added."
+            )
         row.update(dict.fromkeys(added))
     judged = [row for row in rows if row[column] and row[column].strip()]
     for row, classes in zip(judged, judge([row[column] for row in judged]).tolist() if judged else []):
@@ -80,12 +95,13 @@ def add_verdicts(rows, column, judge, names, added):
 
 
 def predict(options, done):
-    """Read, judge, write. `done` counts what is written: {"rows", "judged"}."""
-    with opened(options) as source, contextlib.ExitStack() as stack:
+    """Read, judge, write; returns a sentence about it. `done` counts what is written: {"rows", "judged"}."""
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(opened(options))
         name = "standard input" if options.input == "-" else options.input
-        bytes_in = os.fstat(source.fileno()).st_size or None
-        seen = not options.output and sys.stdout.isatty()  # rows on a terminal are progress enough
-        bar = stack.enter_context(tqdm(total=bytes_in, unit="B", unit_scale=True, disable=seen or None))
+        quiet = not options.output and sys.stdout.isatty()  # rows on a terminal are progress enough
+        size = os.fstat(source.fileno()).st_size or None  # a pipe has none
+        bar = stack.enter_context(tqdm(total=size, unit="B", unit_scale=True, disable=quiet or None))
         lines = decoded((bar.update(len(line)) or line for line in source), name)
         rows, column, kind = read_rows(lines, name, options.column)
         parts = chunks(rows, column, name)
@@ -108,19 +124,20 @@ def predict(options, done):
                 done["rows"] += len(part)
                 done["judged"] += judged
             bar.set_postfix_str(f"{done['rows']:,} rows")
-    seconds = time.perf_counter() - began
+    return summary(judge, done, time.perf_counter() - began)
+
+
+def summary(judge, done, seconds):
     without = done["rows"] - done["judged"]
-    notes = [f"{without:,} without text"] if without else []
-    notes += [f"{judge.cut:,} cut to {judge.limit} tokens"] if judge.cut else []
-    notes = f" ({', '.join(notes)})" if notes else ""
-    speed = f"{done['judged'] / seconds:,.0f} a second"
-    print(f"{done['rows']:,} rows{notes} in {seconds:.0f} s, {speed}: {judge.about}", file=sys.stderr)
+    rows = f"{done['rows']:,} rows" + (f", {without:,} without text" if without else "")
+    rows += f", {judge.cut:,} cut to {judge.limit:,} tokens" if judge.cut else ""
+    return f"{rows}; {done['judged'] / seconds:,.0f} a second on {judge.about}"
 
 
 def main(arguments):
     options, done = command_line().parse_args(arguments), {"rows": 0, "judged": 0}
     try:
-        predict(options, done)
+        print(predict(options, done), file=sys.stderr)
         return 0
     except BrokenPipeError:  # the reader, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

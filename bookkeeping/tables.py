@@ -73,7 +73,9 @@ def _json_rows(lines, name):
                 raise ValueError(f"it is a {type(row).__name__}")
             json.dumps(row, ensure_ascii=False).encode()  # fails for half a character, such as "\ud83d"
         except ValueError as error:
-            raise SeriesError(f"{name}, line {number}: expected a JSON object, found {line[:40]!r} ({error}).") from None
+            raise SeriesError(
+                f"{name}, line {number}: expected a JSON object, found {line[:40]!r} ({error})."
+            ) from None
         yield row
 
 
@@ -111,5 +113,7 @@ def as_text(rows, kind, columns=None):
     for row in rows:
         if more := row.keys() - set(writer.fieldnames):
             raise SeriesError(f"a row has a column {min(more)!r} that the first has not: expected --format jsonl.")
-        writer.writerow({key: v if isinstance(v, str | None) else json.dumps(v, ensure_ascii=False) for key, v in row.items()})
+        writer.writerow(
+            {key: v if isinstance(v, str | None) else json.dumps(v, ensure_ascii=False) for key, v in row.items()}
+        )
     return text.getvalue()

@@ -1,6 +1,7 @@
 """A trained model at work on new sentences, as fast as the machine goes: what predict.py, the door, hands over to."""
 
 import copy
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,7 +42,10 @@ def load(name):
 def position_limit(model):
     """Tokens that a model's table of positions can tell apart; those that count from padding_idx + 1 lose so many."""
     tables = [part for name, part in model.named_modules() if "position" in name and type(part) is torch.nn.Embedding]
-    return min([len(table.weight) - (-1 if table.padding_idx is None else table.padding_idx) - 1 for table in tables] or [2**31])
+    return min(
+        [len(table.weight) - (-1 if table.padding_idx is None else table.padding_idx) - 1 for table in tables]
+        or [2**31]
+    )
 
 
 @torch.no_grad()
@@ -50,12 +54,13 @@ def with_onednn(model, batch):
 
     The arithmetic stays fp32. On an AMD EPYC it takes half the time of MKL's, which torch calls otherwise.
     """
-    from torch.utils.mkldnn import to_mkldnn
-
     try:
-        changed = to_mkldnn(copy.deepcopy(model))
+        with warnings.catch_warnings(action="ignore"):  # it is made of torch.jit, which is going out of use
+            from torch.utils.mkldnn import to_mkldnn
+
+            changed = to_mkldnn(copy.deepcopy(model))
         same = torch.allclose(changed(**batch).logits, model(**batch).logits, atol=1e-4)
-    except Exception:  # another anatomy, or a build of torch without oneDNN
+    except Exception:  # another anatomy, or a torch without it
         same = False
     return changed if same else model
 
