@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
-from huggingface_hub import ModelCard
 
 import helpers
 import predict
@@ -478,3 +478,32 @@ def test_a_push_that_fails_says_the_way_out(run_folder, hub, capsys):
     assert "hf auth login" in done.stderr
     card.push(run_folder / "model", None)
     assert capsys.readouterr().out == "PUSH_TO is None: nothing pushed\n"
+
+
+# ---------------------------------------------------------------- speed
+
+
+def test_the_benchmark_measures_and_writes(model, tmp_path):
+    """With fewer ways and batch sizes, and without ONNX Runtime, which the project does not install."""
+    program = f"""
+import sys; sys.path.insert(0, "benchmarks")
+import predict_speed as speed
+from pathlib import Path
+speed.SIZES, speed.common.ROOT = [16], Path({str(tmp_path)!r})
+for name in ["int8 of torch", "ONNX Runtime, int8", "predict.py, fp32", "predict.py, no second look"]:
+    del speed.WAYS[name]
+sys.argv[1:] = [{model!r}, "--corpus", "practice", "--rounds", "2", "--sentences", "40"]
+speed.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=helpers.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "ONNX Runtime is left out" in done.stdout
+    with open(tmp_path / "results/speed/predict-three.csv") as file:
+        rounds = list(csv.DictReader(file))
+    assert len(rounds) == 2 and all(float(value) > 0 for row in rounds for value in row.values())
+    ways = ["pipeline, one by one", "pipeline, best batches", "pipeline, bf16", "predict.py"]
+    assert [*rounds[0]] == ["round", *ways]
+    page = (tmp_path / "results/speed/predict-three.md").read_text()
+    assert all(f"| {way} |" in page for way in ways) and "batches of 16, sorted" in page and str(tmp_path) not in page
+    ours = next(line for line in page.splitlines() if line.startswith("| predict.py |"))
+    assert ours.endswith("| 0 (0.0%) |"), "verdicts are the pipeline's"
