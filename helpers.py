@@ -230,13 +230,17 @@ def load_tokenizer(model):
     return tokenizer
 
 
-def load_model(model, output_loading_info=False, **options):
+def load_model(model, classes=None, output_loading_info=False, **options):
     """AutoModelForSequenceClassification in fp32, without progress bars or load reports (04_train).
 
-    The head is new and random unless `model` is a folder that was fine-tuned for as many classes: seed before you call.
+    classes: names, for a head with as many outputs. It is new and random, so seed before you call, unless `model` is a
+    folder that was fine-tuned for as many.
     With output_loading_info, returns (model, {"missing_keys": new weights, "mismatched_keys": of a head of other size}).
     Raises SeriesError if the model cannot be loaded, or has no trained weights for a part of its encoder.
     """
+    if classes:
+        numbered = dict(enumerate(classes))
+        options |= {"id2label": numbered, "label2id": {name: number for number, name in numbered.items()}}
     options |= {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
     with _saying_what_is_wrong("model", model):
         loaded, info = _quiet_transformers().AutoModelForSequenceClassification.from_pretrained(model, **options)

@@ -157,7 +157,8 @@ class Checkpoint:
         self.same |= {
             name: version for name, version in helpers.versions().items() if name in {"torch", "transformers"}
         }
-        print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.used.items()))
+        said = self.used | {"precision": {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)}
+        print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items()))
         if self.path.exists():
             self._load()
         self._look_for_room()

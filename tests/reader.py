@@ -2,9 +2,9 @@
 
 import json
 
-import matplotlib
 import nbformat
 from accelerate.state import AcceleratorState
+from matplotlib import pyplot
 from test_series import NOTEBOOKS
 
 import helpers
@@ -40,7 +40,7 @@ class Reader:
                 if "parameters" in self.tags(cell):
                     assert set(self.parameters) <= set(self.variables)
                     self.variables.update(self.parameters)
-        matplotlib.pyplot.close("all")
+        pyplot.close("all")
         return self
 
     def until(self, text):
