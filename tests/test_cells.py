@@ -171,19 +171,28 @@ def test_a_parameter_changed_before_one_cell_is_used_or_refused(worlds, notebook
     reader = world.open().run()
     old, new = reader.variables[name], world.others[name]
     promised = "what a fresh kernel leaves before or after the change, or one sentence that says from where to begin"
+    first = (
+        reader.place("parameters") + 1
+    )  # the cell that begins: last, for with it all others would follow the new value
     with tally("a parameter changed, then one later cell run", promised) as came:
-        for place in range(reader.place("parameters") + 1, len(reader.cells)):
+        for place in [*range(first + 1, len(reader.cells)), first]:
             reader.variables[name] = new
-            try:
-                reader.run(place)
-                came("as a fresh kernel")
-            except helpers.SeriesError as error:
-                assert WHERE.search(str(error)), error
-                came("refused with where to begin")
+            came(run_or_refused(reader, place))
             reader.variables[name] = old
             assert world.is_honest(**{name: new}), f"cell {place}: {reader.cells[place].source}"
+        came(run_or_refused(reader, *range(first + 1, len(reader.cells))))
+        assert world.is_honest(**{name: new})
         reader.run()
         assert world.is_honest(**{name: new})
+
+
+def run_or_refused(reader, *places):
+    try:
+        reader.run(*places)
+        return "as a fresh kernel"
+    except helpers.SeriesError as error:
+        assert WHERE.search(str(error)), error
+        return "refused with where to begin"
 
 
 @pytest.mark.parametrize("notebook", ALL)
@@ -198,10 +207,5 @@ def test_parameters_changed_and_a_notebook_run_on_from_any_cell(worlds, notebook
             place = random.Random(seed).randrange(first, len(reader.cells))
             print("from cell", place)
             reader.variables |= changes
-            try:
-                reader.run(*range(place, len(reader.cells)))
-                came("as a fresh kernel")
-            except helpers.SeriesError as error:
-                assert WHERE.search(str(error)), error
-                came("refused with where to begin")
+            came(run_or_refused(reader, *range(place, len(reader.cells))))
             assert world.is_honest(**changes)
