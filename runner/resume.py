@@ -10,7 +10,16 @@ from bookkeeping.files import write_json
 from runner.execution import execute_notebook
 from runner.locks import in_turn
 from runner.notebooks import TRAINING
-from runner.state import code_changed, content_of, is_finished, made_by_hand, state_of, still_done, write_state
+from runner.state import (
+    code_changed,
+    content_of,
+    is_finished,
+    made_by_hand,
+    stamp_of,
+    state_of,
+    still_done,
+    write_state,
+)
 from runner.terminal import duration, shown
 
 
@@ -33,7 +42,7 @@ def bring_to_end(run, call, say=None):
     for notebook in run.notebooks:
         if notebook in state["notebooks"] or state["status"] == "failed":
             continue
-        write_state(run, state | {"status": "running", "notebook": notebook})
+        write_state(run, state | {"status": "running", "notebook": notebook, "before": stamp_of(run, notebook)})
         parameters = {name: run.asked[name] for name in run.values[notebook] if name in run.asked}
         begin = time.time()
         if error := execute_notebook(notebook, {"RUN": run.name} | parameters, run.folder, call):

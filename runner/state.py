@@ -51,14 +51,28 @@ def still_done(run, state, going_on=True):
             records += [recorded["notebooks"].get(notebook, {}).get("parameters", dict.fromkeys(values, ...))]
         same = all(record.get(name, value) == value for record in records for name, value in values.items())
         vouched = notebook in recorded.get("notebooks", [notebook])
-        if notebook not in state.get("notebooks", {}) or not same or not vouched:
+        seconds, record = state.get("notebooks", {}).get(notebook), recorded.get("notebooks", {}).get(notebook, {})
+        if seconds is None and _was_ending(state, notebook, record):
+            seconds = record["seconds"]
+        if seconds is None or not same or not vouched:
             break
         if going_on and code_changed(run, state, [notebook]):
             break
         if changed_file(run.folder, files.get(notebook, {}), float("inf") if going_on else LARGE):
             break
-        done[notebook] = state["notebooks"][notebook]
+        done[notebook] = seconds
     return done
+
+
+def _was_ending(state, notebook, record):
+    """Whether a notebook had recorded its results when its call was killed: only cells that show more were left."""
+    at_work = (state.get("status"), state.get("notebook")) == ("running", notebook)
+    return at_work and record.get("finished") not in (None, state.get("before"))
+
+
+def stamp_of(run, notebook):
+    """When a notebook last recorded its results in a run folder, as run.json says it, or None."""
+    return _recorded(run).get("notebooks", {}).get(notebook, {}).get("finished")
 
 
 def _recorded(run):
