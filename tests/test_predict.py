@@ -281,6 +281,14 @@ def test_bad_options(model, tmp_path, capsysbinary):
     assert list(table((tmp_path / "there.csv").read_text())[0]) == ["sentence", "tiny_prediction", "tiny_probability"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_read_as_a_shell_gives_it(model, tmp_path, capsysbinary):
+    os.mkfifo(tmp_path / "63")
+    threading.Thread(target=lambda: (tmp_path / "63").write_text("a;text\n1;Why?\n"), daemon=True).start()
+    code, out, _ = run(capsysbinary, model, tmp_path / "63", "--column", "text")
+    assert code == 0 and [row["a"] for row in table(out)] == ["1"]
+
+
 def test_a_name_of_the_hub_is_asked_for_there(model, tmp_path, capsysbinary, monkeypatch):
     asked = []
     monkeypatch.setattr(sources, "hub_model", lambda name: asked.append(name) or model)
@@ -325,7 +333,7 @@ def test_a_reader_that_has_enough_ends_it_in_silence(model, tmp_path, capsys, mo
     read, write = os.pipe()
     os.close(read)
     monkeypatch.setattr(sys, "stdout", os.fdopen(write, "w"))
-    assert predict.main([model, str(tmp_path / "in.txt")]) == 128 + signal.SIGPIPE
+    assert predict.main([model, str(tmp_path / "in.txt")]) == 141
     assert capsys.readouterr().err == ""
     sys.stdout.close()  # what is left in its buffer goes nowhere
 
