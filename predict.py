@@ -52,7 +52,7 @@ def opened(options):
             raise SeriesError(f"{output} is the input: expected another --output.")
     if options.input == "-":
         return sys.stdin.buffer
-    if not Path(options.input).is_file():
+    if not os.path.exists(options.input) or os.path.isdir(options.input):  # a named pipe will do
         raise SeriesError(
             f"there is no file {options.input}: expected lines of text, CSV or JSON lines, or - for standard input."
         )
@@ -141,7 +141,7 @@ def main(arguments):
         return 0
     except BrokenPipeError:  # the reader, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return 141  # 128 + SIGPIPE
     except KeyboardInterrupt:
         problem, code = "stopped.", 130
     except (SeriesError, OSError) as error:

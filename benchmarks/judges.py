@@ -67,9 +67,8 @@ def int8_torch(folder):
 class OnnxJudge(judging.Judge):
     """Judge's batches and threads, its last layer on [CLS] alone as well, and ONNX Runtime's arithmetic."""
 
-    def _forward(self, session, encoded, rows):
-        batch = {name: [values[row] for row in rows] for name, values in encoded.items()}
-        return torch.from_numpy(session.run(None, dict(self.tokenizer.pad(batch, return_tensors="np")))[0])
+    def _run(self, session, batch):
+        return torch.from_numpy(session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})[0])
 
 
 def onnx(folder, int8=False):

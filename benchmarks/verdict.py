@@ -103,7 +103,7 @@ def report(rows, held, options, seconds):
 
 07 says that a setting "differs beyond chance" where two intervals leave out 0: the bootstrap's over sentences and pairs, and
 Student's over pairs. Here it judges {options.experiments:,} simulated comparisons for each row, of 516 test sentences, {options.resamples:,} resamples each.
-`lesson/simulation.py` makes the runs; labels, answers, agreement and spread are like those of ten runs of `minilm` on CoLA.
+`lesson/simulation.py` makes the runs; labels, answers, agreement and spread are like those of `minilm` on CoLA.
 
 **False alarms**: the setting does nothing, and is called different all the same. (5 % would be what the intervals' 95 % promises.)
 

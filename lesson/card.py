@@ -132,7 +132,8 @@ def _scores(splits):
 
 def _recipe(run, metrics):
     trained = run["notebooks"]["04_train"]
-    recipe = metrics["parameters"] | {key: trained[key] for key in ["learning_rate", "precision", "best_epoch"]}
+    found = ["learning_rate", "precision", "best_epoch"]  # what None and auto became
+    recipe = metrics["parameters"] | {name: trained[name] for name in found if name in trained}
     yield "## Recipe"
     rows = [f"| `{name}` | {_without_path(value)} |" for name, value in recipe.items()]
     yield "\n".join(["| parameter | value |", "|:--|:--|", *rows])

@@ -6,12 +6,14 @@ import seaborn as sns
 
 
 def tidy_legend(ax):
-    """Put the legend beside the plot, or leave it out where it would say nothing or fill the page (07_compare_runs)."""
-    if legend := ax.get_legend():
-        entries = [text.get_text() for text in legend.get_texts()]
-        legend.remove()
-        if 1 < len(entries) <= 12:
-            ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    """Put the legend below the plot, where a phone has room, or leave it out if it would say nothing or fill the page (07_compare_runs)."""
+    handles, labels = ax.get_legend_handles_labels()
+    named = dict(zip(labels, handles))
+    if ax.get_legend():
+        ax.get_legend().remove()
+    if 1 < len(named) <= 12:
+        ax.figure.set_layout_engine("constrained")
+        ax.figure.legend(named.values(), named, loc="outside lower center", ncols=2, frameon=False)
 
 
 def row_labels(runs):
@@ -26,7 +28,7 @@ def differences(differences, effects):
 
     differences: {value: [pairs]}, effects: {value: chance.effect(...)}. Returns (figure, axes).
     """
-    fig, ax = plt.subplots(figsize=(7, min(14, 1.4 + 0.9 * len(effects))))
+    fig, ax = plt.subplots(figsize=(6, min(14, 1.9 + 0.9 * len(effects))))
     for row, (value, own) in enumerate(effects.items()):
         x = differences[value]
         sns.scatterplot(x=x, y=np.full(len(x), row - 0.1), s=60, color="C0", label="a pair", ax=ax)
@@ -36,7 +38,6 @@ def differences(differences, effects):
         ax.plot([own["mean"]] * 2, [row + 0.15, row + 0.32], "kD", markersize=5)
     ax.axvline(0, color="0.3", linewidth=1)
     ax.set_yticks(range(len(effects)), [str(value) for value in effects])
-    handles, labels = ax.get_legend_handles_labels()
-    ax.legend(handles[:3], labels[:3], frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    tidy_legend(ax)
     ax.set_ylim(len(effects) - 0.5, -0.4)
     return fig, ax

@@ -14,7 +14,7 @@ import torch
 import transformers
 from scipy.stats import beta
 from test_lesson_05 import run_each_cell_twice
-from test_series import base, execute, runs, tiny  # noqa: F401
+from test_series import base, execute, runs, tiny, vouch_for  # noqa: F401
 
 import helpers
 from lesson import export, form, pairs
@@ -107,6 +107,7 @@ def test_a_pipeline_of_the_export_says_names_and_gives_06_s_probabilities(base, 
     config = json.loads((base[0] / "model/config.json").read_text())
     config = {name: value for name, value in config.items() if name not in ("id2label", "label2id")}
     (base[0] / "model/config.json").write_text(json.dumps(config))
+    vouch_for(base[0])
     ranked = six(tmp_path / "export")["ranked"]
     judge = transformers.pipeline("text-classification", str(tmp_path / "export"), device="cpu")
     answers = judge(ranked["acceptable"].tolist(), top_k=None)
@@ -130,6 +131,7 @@ def test_other_encoders_are_judged_and_saved_too(base, here, tiny, tmp_path, fam
     config = getattr(transformers, f"{family}Config")(vocab_size=30522, pad_token_id=0, **size)
     run = Path(shutil.copytree(base[0], helpers.RUNS / family))
     transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(run / "model")
+    vouch_for(run)
     assert six(run=family)["ranked"]["good"].between(0, 1).all()
 
 

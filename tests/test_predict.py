@@ -111,6 +111,29 @@ def test_half_precision_gives_the_verdicts_of_fp32(model, monkeypatch):
     assert not torch.equal(judging.Judge(loaded, tokenizer, "bf16")(texts).argmax(1), exact.argmax(1))
 
 
+def test_batches_have_few_shapes_and_every_text_once(model, monkeypatch):
+    """oneDNN keeps what it compiles for a shape: as many shapes as there are chunks would be as much memory."""
+    judge, shapes, run_batch = judging.Judge(*judging.load(model), "fp32"), set(), judging.Judge._run
+
+    def remember(self, network, batch):
+        shapes.add(tuple(batch["input_ids"].shape))
+        return run_batch(self, network, batch)
+
+    monkeypatch.setattr(judging.Judge, "_run", remember)
+    seen = []
+    for seed in range(6):
+        torch.manual_seed(seed)
+        lengths = torch.randint(1, 2 + 100 * seed, (97,)).tolist()
+        together = judge(["cat " * n for n in lengths])
+        seen.append(len(shapes))
+        if seed == 1:
+            alone = torch.cat([judge(["cat " * n]) for n in lengths])
+            torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    assert seen[-1] <= 56 and all(length <= 512 and rows * length <= 1024 for rows, length in shapes)
+    judge(["cat " * n for n in range(1, 600)])
+    assert len(shapes) <= 56, "whatever the lengths"
+
+
 def test_a_temperature_in_the_config_calibrates(model, answers, tmp_path, capsysbinary):
     folder = tmp_path / "warm"
     loaded, tokenizer = judging.load(model)
@@ -258,6 +281,21 @@ def test_bad_options(model, tmp_path, capsysbinary):
     assert list(table((tmp_path / "there.csv").read_text())[0]) == ["sentence", "tiny_prediction", "tiny_probability"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_read_as_a_shell_gives_it(model, tmp_path, capsysbinary):
+    os.mkfifo(tmp_path / "63")
+    threading.Thread(target=lambda: (tmp_path / "63").write_text("a;text\n1;Why?\n"), daemon=True).start()
+    code, out, _ = run(capsysbinary, model, tmp_path / "63", "--column", "text")
+    assert code == 0 and [row["a"] for row in table(out)] == ["1"]
+
+
+def test_a_name_of_the_hub_is_asked_for_there(model, tmp_path, capsysbinary, monkeypatch):
+    asked = []
+    monkeypatch.setattr(sources, "hub_model", lambda name: asked.append(name) or model)
+    (tmp_path / "in.txt").write_text("One.\n")
+    assert run(capsysbinary, "me/judge", tmp_path / "in.txt")[0] == 0 and asked == ["me/judge"]
+
+
 def test_a_model_of_one_number_is_refused(tmp_path, capsysbinary):
     folder = save(
         tmp_path / "one", transformers.BertForSequenceClassification(transformers.BertConfig(**SIZE, num_labels=1))
@@ -295,7 +333,7 @@ def test_a_reader_that_has_enough_ends_it_in_silence(model, tmp_path, capsys, mo
     read, write = os.pipe()
     os.close(read)
     monkeypatch.setattr(sys, "stdout", os.fdopen(write, "w"))
-    assert predict.main([model, str(tmp_path / "in.txt")]) == 128 + signal.SIGPIPE
+    assert predict.main([model, str(tmp_path / "in.txt")]) == 141
     assert capsys.readouterr().err == ""
     sys.stdout.close()  # what is left in its buffer goes nowhere
 

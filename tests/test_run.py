@@ -427,7 +427,7 @@ def test_a_line_on_a_terminal_says_where_a_sweep_stands(quick, monkeypatch, stat
     runs = make_grid("b", {"SEED": [1, 2, 3, 4]}, chosen(declared, None, EVALUATION), declared)
     for run in runs:
         run.folder.mkdir(parents=True)
-    progress.run_batch(runs, Call(Path("me")), submit)
+    progress.run_sweep(runs, Call(Path("me")), submit)
     assert (
         shown[0]
         == f"━━━━━━╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ 1/4  {counts} failed  4 min 0 s gone, about 6 min 40 s left  SEED=4 04_train"
