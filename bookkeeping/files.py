@@ -8,6 +8,8 @@ import shutil
 import time
 from pathlib import Path
 
+from bookkeeping import SeriesError
+
 
 @contextlib.contextmanager
 def replacing(path):
@@ -27,6 +29,22 @@ def replacing(path):
             OSError
         ):  # such as of a disk that cannot be written, whose error is on its way already
             remove(new)
+
+
+@contextlib.contextmanager
+def writing(folder):
+    """Say in one SeriesError where files cannot be written and how much room is there, as on a full or locked disk."""
+    try:
+        yield
+    except BrokenPipeError:  # of whom reads what is printed
+        raise
+    except OSError as error:
+        there = next(place for place in (folder, *folder.parents) if place.is_dir())
+        free = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB are free in {there}"
+        raise SeriesError(
+            f"{error.filename2 or error.filename or folder}: {error.strerror or error} ({free}). Expected a place where files "
+            "can be written: make room, or set BERT_RUNS to a folder of yours on another disk."
+        ) from error
 
 
 def remove(path):

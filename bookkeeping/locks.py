@@ -43,5 +43,9 @@ def acquire(folder, who):
             "finished, shut it down (a notebook: Kernel → Shut Down Kernel), or take another RUN."
         ) from None
     since = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    write_json(about, {"who": f"{who} (process {os.getpid()} on {socket.gethostname()})", "since": since})
+    try:
+        write_json(about, {"who": f"{who} (process {os.getpid()} on {socket.gethostname()})", "since": since})
+    except OSError:  # such as of a full disk
+        lock.release()  # else this process would keep itself out
+        raise
     return lock

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from bookkeeping import SeriesError, home, locks
-from bookkeeping.files import read_json, remove, replacing, write_json
+from bookkeeping.files import read_json, remove, replacing, write_json, writing
 from bookkeeping.parameters import DECLARED, typed
 from bookkeeping.sums import changed_file, sums
 
@@ -106,9 +106,10 @@ class Run:
                 f"date. Run {self._needs}.ipynb first, or all that it needs in one call: "
                 f"{home.call(self._needs, self.name)}"
             )
-        self._lock()
-        self._check_files()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self._lock()
+            self._check_files()
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def decided(self, what, decide):
         """What was decided for this run folder about `what` the first time: decide(), a JSON value, kept in run.json.
@@ -119,7 +120,8 @@ class Run:
         content = read_run(self.folder)
         if what not in content.setdefault("decided", {}):
             content["decided"][what] = decide()
-            write_json(self.folder / "run.json", content, sealed=True)
+            with writing(self.folder):
+                write_json(self.folder / "run.json", content, sealed=True)
         return content["decided"][what]
 
     def _lock(self):
@@ -142,26 +144,30 @@ class Run:
         for a mixture. 01_setup makes nothing that others read, so it drops nothing but its own.
         """
         self.check_unchanged()
-        series = list(NEEDS)
+        with writing(self.folder):
+            content, written = self._without_stale(), {}
+            for name, write in (files or {}).items():
+                with replacing(self.folder / name) as new:
+                    write(new)
+                    written |= sums(new, name)
+            finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            seconds = round(time.time() - self._began, 1)
+            record = {"parameters": self.parameters, **results, "seconds": seconds, "finished": finished}
+            content |= {"run": self.name, "versions": versions(), "device": self.device}
+            content["notebooks"][self.notebook], content["files"][self.notebook] = record, written
+            write_json(self.folder / "run.json", content, sealed=True)
+        _release()
+
+    def _without_stale(self):
+        """run.json without the records that `finish` drops, written so; half-written files of killed processes removed."""
+        series, content = list(NEEDS), read_run(self.folder)
         stale = series[series.index(self.notebook) :] if self.notebook != "01_setup" else [self.notebook]
-        content = read_run(self.folder)
         for part in ("notebooks", "files"):
             content[part] = {name: record for name, record in content[part].items() if name not in stale}
         write_json(self.folder / "run.json", content, sealed=True)
         for leftover in [path for path in self.folder.glob(".*") if path.suffix[1:].isdigit()]:
-            remove(leftover)  # what `replacing` had begun in a process that was killed
-        written = {}
-        for name, write in (files or {}).items():
-            with replacing(self.folder / name) as new:
-                write(new)
-                written |= sums(new, name)
-        finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        seconds = round(time.time() - self._began, 1)
-        record = {"parameters": self.parameters, **results, "seconds": seconds, "finished": finished}
-        content |= {"run": self.name, "versions": versions(), "device": self.device}
-        content["notebooks"][self.notebook], content["files"][self.notebook] = record, written
-        write_json(self.folder / "run.json", content, sealed=True)
-        _release()
+            remove(leftover)
+        return content
 
     def _check_files(self):
         """Raise SeriesError where a file of the notebooks that this one builds on is not as they wrote it."""

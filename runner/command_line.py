@@ -4,6 +4,8 @@ import argparse
 import re
 
 from bookkeeping import SeriesError
+from bookkeeping.files import writing
+from runner import paths
 from runner.notebooks import TRAINING, read_notebooks
 from runner.parameters import given, parameters_help, read_grid, values_of
 from runner.series import series
@@ -22,7 +24,8 @@ def follow(arguments, description):
     check_options(options, many)
     if many and {"RUN", "SWEEP"} & values.keys():
         raise SeriesError("the runs of a sweep are named by what varies, and the sweep by --sweep NAME")
-    return (sweep if many else series)(options, values, notebooks)
+    with writing(paths.RUNS):
+        return (sweep if many else series)(options, values, notebooks)
 
 
 def parser(description, notebooks):
