@@ -21,7 +21,7 @@ FOR_WORKERS = ("BERT_DATA", "HF_HUB_OFFLINE", "ACCELERATE_USE_CPU")  # what a cl
 
 def sweep(options, values, notebooks):
     """A grid of runs, then the notebooks that compare them. Returns the exit code."""
-    name = typed("SWEEP", options.sweep or "sweep")
+    name = typed("SWEEP", "sweep" if options.sweep is None else options.sweep)
     stems = chosen(notebooks, options.until, EVALUATION)
     comparing = {stem: own for stem, own in notebooks.items() if "SWEEP" in own and EVALUATION in stems}
     check_place(values, comparing | {stem: notebooks[stem] for stem in stems}, "see --until")

@@ -93,6 +93,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_the_right_one(run, capsys, na
             "not with --backend dask",
         ),
         (["-p", "SEED", "1", "2", "--sweep", "a b"], "plain name"),
+        (["--sweep", ""], "SWEEP is ''"),
         (["--file", "missing.yaml"], "cannot read missing.yaml"),
     ],
 )
