@@ -3,6 +3,7 @@
 FAULTS is the list of what was once found, and of the test that tries it through its door.
 """
 
+import collections
 import contextlib
 import errno
 import http.server
@@ -435,3 +436,25 @@ def test_make_refuses_another_python_in_one_sentence(version, fits, monkeypatch)
     with pytest.raises(SystemExit) as left, contextlib.redirect_stderr(io.StringIO()):
         exec(check)
     assert left.value.code == 0 if fits else "make PYTHON=python3.12" in left.value.code
+
+
+# ---------------------------------------------------------------- the report of all this
+
+
+def test_the_report_counts_what_came_of_the_tries(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(helpers.ROOT / "benchmarks")
+    import reliability
+    import tally as counting
+
+    monkeypatch.setattr(counting, "TALLY", tmp_path / "tally.jsonl")
+    with tally("a kill", "equal") as came:
+        came("equal")
+        came("equal")
+    with pytest.raises(AssertionError), tally("a kill", "equal") as came:
+        raise AssertionError
+    told = [json.loads(line)["happened"] for line in (tmp_path / "tally.jsonl").read_text().splitlines()]
+    assert told == [{"equal": 2}, {"promise broken: AssertionError": 1}]
+    tried = {("a kill", "equal"): collections.Counter(told[0]) + collections.Counter(told[1])}
+    page = "\n".join(reliability.report(tried, {"x": "m::t", "y": "m::u"}, {"m::t[1]": "failure: no"}))
+    assert "| a kill | 3 | equal | 2 equal; 1 promise broken: AssertionError |" in page
+    assert "| x | `m::t` | failure: no |" in page and "| y | `m::u` | as promised |" in page
