@@ -170,7 +170,12 @@ def _rank(parent):
 def _members(place):
     """[(path relative to `place`, Path to read)] of the files in a folder, as deep as CoLA has them, or in a zip."""
     if place.is_dir():
-        paths = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(place.glob(f"{pattern}.tsv"))]
+        try:
+            paths = [path for pattern in ("*", "*/*", "*/*/*") for path in sorted(place.glob(f"{pattern}.tsv"))]
+        except OSError as error:  # such as of a folder in it that another program removes meanwhile
+            raise SeriesError(
+                f"{place} cannot be looked through ({error}): expected a folder that holds {_expected_files()}."
+            ) from None
         return [(path.relative_to(place), path) for path in paths]
     try:
         listed = zipfile.ZipFile(place).infolist()

@@ -119,7 +119,7 @@ def open_alone(path, content, environment, variables, run=None):
 def github(folder):
     """This working tree, with stamped notebooks, at `folder`/you/fork."""
     tree = folder / "tree"
-    junk = (".git", ".venv*", "runs", "__pycache__", "wheels", "*.zip", ".*_cache")
+    junk = (".git", ".venv*", "runs", "__pycache__", "wheels", "cola_public*.zip", ".*_cache")
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*junk))
     subprocess.run([sys.executable, tree / "notebooks/stamp.py"], check=True, stdout=subprocess.DEVNULL)
     colab_stub.publish(tree, folder, HOME, BRANCH)

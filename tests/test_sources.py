@@ -245,6 +245,17 @@ def test_of_several_places_the_nearest_wins_and_a_choice_without_a_rule_is_refus
         assert path.read_bytes() == LINE
 
 
+def test_a_folder_that_changes_while_it_is_looked_through_is_said(tmp_path, monkeypatch):
+    make_corpus(tmp_path / "own")
+
+    def vanished(*_):
+        raise FileNotFoundError(2, "No such file or directory", "own/sub")
+
+    monkeypatch.setattr("pathlib.Path.glob", vanished)
+    with raises("cannot be looked through", "in_domain_train.tsv"):
+        sources.find_corpus(str(tmp_path / "own"))
+
+
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:
         for name in helpers.COLA_FILES.values():
