@@ -10,19 +10,10 @@ import zipfile
 
 import pytest
 import torch
+from test_helpers import raises
 
 import helpers
 from lesson import corpora, sources
-
-
-@contextlib.contextmanager
-def raises(*words):
-    """A SeriesError whose message holds all `words`."""
-    with pytest.raises(helpers.SeriesError) as caught:
-        yield
-    for word in words:
-        assert word in str(caught.value), caught.value
-
 
 # ---------------------------------------------------------------- reading sentences
 
