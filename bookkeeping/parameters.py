@@ -43,8 +43,9 @@ def one_of(*choices):
 
 
 def is_folder_name(text):
-    """Whether `text` names a folder below runs/: none that is hidden, above, or elsewhere."""
-    return bool(text) and len(text) <= 200 and all(re.fullmatch(r"[\w=+-][\w.,=+-]*", part) for part in text.split("/"))
+    """Whether `text` names a folder below runs/: none above or elsewhere, and none hidden but a sweep's own .shared."""
+    plain = r"\.shared|[\w=+-][\w.,=+-]*"
+    return bool(text) and len(text) <= 200 and all(re.fullmatch(plain, part) for part in text.split("/"))
 
 
 def is_run_folder(text):

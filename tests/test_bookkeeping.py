@@ -57,6 +57,7 @@ def test_json_comes_back_and_a_missing_file_is_not_a_damaged_one(tmp_path):
         ("EPOCHS", 1.0, 1),
         ("RUN", 7, "7"),
         ("RUN", "a/b,SEED=1", "a/b,SEED=1"),
+        ("RUN", "sweep/.shared/03_tokenize-1", "sweep/.shared/03_tokenize-1"),
         ("EXPORT_DIR", "", None),
         ("EXPORT_DIR", "none", None),
         ("SEED", 2**32 - 1, 2**32 - 1),
