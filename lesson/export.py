@@ -10,8 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
+
 from bookkeeping import SeriesError
-from bookkeeping.files import read_json, replacing, write_json
+from bookkeeping.files import read_json, remove, replacing, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "export.json"  # {"run": of which the copy is, "files": {name: SHA-256}}: by it an earlier export is known
@@ -67,6 +69,9 @@ def copied(saved, target, run):
     try:
         _refuse_what_is_not_ours(target, str(target))
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{target.name}.*"):  # by a process that was killed while it copied
+            if left.suffix[1:].isdigit() and not psutil.pid_exists(int(left.suffix[1:])):
+                remove(left)
         with replacing(target) as new:
             new.mkdir()
             for path in saved.iterdir():

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -209,8 +210,12 @@ def test_an_earlier_export_is_replaced_whole(base, here, tmp_path):  # noqa: F81
     mark = json.loads(first["export.json"])
     mark["files"]["added_tokens.json"] = export._sha256(tmp_path / "export" / "added_tokens.json")  # … in our export
     (tmp_path / "export" / "export.json").write_text(json.dumps(mark))
+    half = tmp_path / f".export.{subprocess.Popen([sys.executable, '-c', '']).pid}"  # of a process that was killed
+    os.waitpid(int(half.suffix[1:]), 0)
+    (half / "x").mkdir(parents=True)
     six(tmp_path / "export")
     assert contents(tmp_path / "export") == first
+    assert not half.exists()
 
 
 def of_another_save(folder):
