@@ -139,34 +139,34 @@ class Run:
     def finish(self, files=None, **results):
         """Write a notebook's results, and last its record: parameters, `results`, seconds (02_load_cola).
 
-        files: {name in the run folder: function that writes it to the path it is given}; an earlier notebook's stays its own,
-        with the new checksum. The old record and those of the later notebooks, which read these results, are dropped first:
-        whatever is killed midway, run.json never vouches for a mixture. 01_setup makes nothing that others read.
+        files: {name in the run folder: function that writes it to the path it is given}; an earlier notebook's stays its own.
+        The old record and those of the later notebooks, which read these results, are dropped first: whatever is killed
+        midway, run.json never vouches for a mixture. 01_setup makes nothing that others read.
         """
         self.check_unchanged()
         with writing(self.folder):
-            (content, owners), written = self._without_stale(files or {}), {}
+            content, owners = self._without_stale(files or {})
             for name, write in (files or {}).items():
                 with replacing(self.folder / name) as new:
                     write(new)
-                    written |= sums(new, name)
+                    for file, checksum in sums(new, name).items():
+                        content["files"][owners.get(file, self.notebook)][file] = checksum
             finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            seconds = round(time.time() - self._began, 1)
-            record = {"parameters": self.parameters, **results, "seconds": seconds, "finished": finished}
+            took = {"seconds": round(time.time() - self._began, 1), "finished": finished}
             content |= {"run": self.name, "versions": versions(), "device": self.device}
-            content["notebooks"][self.notebook], content["files"][self.notebook] = record, {}
-            for name, checksum in written.items():
-                content["files"][owners.get(name, self.notebook)][name] = checksum
+            content["notebooks"][self.notebook] = {"parameters": self.parameters, **results, **took}
             write_json(self.folder / "run.json", content, sealed=True)
         _release()
 
     def _without_stale(self, rewritten):
-        """(run.json without what `finish` replaces, written so, {rewritten file: its notebook}); half-written files are removed."""
+        """(run.json without what `finish` replaces, written so; {rewritten file: its notebook}). Half-written files are removed."""
         series, content = list(NEEDS), read_run(self.folder)
         stale = series[series.index(self.notebook) :] if self.notebook != "01_setup" else [self.notebook]
         for part in ("notebooks", "files"):
             content[part] = {name: record for name, record in content[part].items() if name not in stale}
-        owners = {name: notebook for notebook, own in content["files"].items() for name in rewritten if own.pop(name, None)}
+        owners = {name: notebook for notebook, own in content["files"].items() for name in own if name in rewritten}
+        files = {by: own | {name: None for name in own if name in rewritten} for by, own in content["files"].items()}
+        content["files"] = files | {self.notebook: {}}  # None: old or new, until `finish` knows
         write_json(self.folder / "run.json", content, sealed=True)
         hidden = [*self.folder.glob(".*"), *self.folder.glob("model/.*")]
         for leftover in [path for path in hidden if path.suffix[1:].isdigit()]:

@@ -10,7 +10,7 @@ import helpers
 
 TEMPERATURES = (0.1, 10.0)  # sought between: a handful of sentences would ask for 0 or infinity
 BINS = 10  # of equal width
-THRESHOLDS = np.linspace(0.01, 0.99, 99)
+THRESHOLDS = np.arange(1, 100) / 100
 
 # ---------------------------------------------------------------- temperature
 
@@ -115,8 +115,7 @@ def threshold_curves(chosen, curves, name):
         if split in chosen:
             ax.axvline(chosen[split]["threshold"], color=f"C{number}", linewidth=1)
     own = chosen["validation"]
-    change = f"{own['test_mcc'] - own['test_mcc_at_half']:+.3f}".replace("-", "−")
-    title = f"Threshold {own['threshold']:.2f}, chosen on validation: test MCC {change}"
+    title = f"Threshold {own['threshold']:.2f} of validation: test MCC {own['test_mcc']:.3f}, {own['test_mcc_at_half']:.3f} at one half"
     ax.set(xlabel=f"{name} is said above this probability", ylabel="MCC", title=title)
-    ax.legend()
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure, f"MCC over the threshold for {' and '.join(curves)}. {title}."

@@ -13,8 +13,15 @@ from lesson.intervals import confusion
 
 
 def read_corpus(folder, split):
-    """DataFrame with source, label, sentence of one split of a run's corpus/, a row a sentence (05_evaluate)."""
-    return helpers.read_sentences(folder / "corpus" / f"{split}.tsv")[["source", "label", "sentence"]]
+    """DataFrame with source and sentence of one split of a run's corpus/, a row a sentence (05_evaluate)."""
+    return helpers.read_sentences(folder / "corpus" / f"{split}.tsv")[["source", "sentence"]]
+
+
+def sentences_of(run, tokens, split):
+    """DataFrame of a split's sentences in the order of helpers.rows_of: source, sentence, label (05_evaluate)."""
+    rows = helpers.rows_of(tokens, split)
+    frame = read_corpus(run.folder, split).iloc[tokens["row"][rows].numpy()]
+    return frame.assign(label=tokens["labels"][rows].numpy()).reset_index(drop=True)
 
 
 def classes_of(run):
@@ -136,7 +143,8 @@ def confusion_map(counts, classes):
     if k <= 40:
         ax.set_yticklabels(names, va="center", rotation=0)
     ax.set(xlabel="the model says", ylabel="the label says", title=title)
-    return figure, f"Confusion matrix of {k} classes, {np.trace(counts)} of {counts.sum()} right. {title}."
+    said = f"tn {tn}, fp {fp}, fn {fn}, tp {tp}" if k == 2 else f"{np.trace(counts)} of {counts.sum()} right"
+    return figure, f"Confusion matrix of {k} classes: {said}. {title}."
 
 
 def batch_by_batch(batches, score):
@@ -175,14 +183,14 @@ def sets_and_sources(sets, sources, wide=None):
     figure, ax = plt.subplots(figsize=(7, 1.2 + 0.25 * len(rows)))
     if wide:
         ax.hlines(list(sets).index("test"), *wide, color="C1", linewidth=6, alpha=0.5, label="for other sources")
-        ax.legend(loc="lower right")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.9 / figure.get_figheight()), frameon=False)
     ax.hlines(places, *zip(*rows["mcc_interval"]), color="C0", linewidth=2)
     ax.plot(rows["mcc"], places, "o", color="C3")
     ax.axvline(0, color="grey", linewidth=1)
     ax.set_yticks(places, [f"{name:.30} ({n})" for name, n in zip([*sets, *sources], rows["n"])])
     ax.invert_yaxis()
     title = ", ".join(f"{name} {own['mcc']:.2f}" for name, own in sets.items())
-    ax.set(xlabel="MCC, 95 % interval", title=title + ("; below, the sources of test" if sources else ""))
+    ax.set(xlabel="MCC, 95 % interval", title=title + ("; below, its sources" if sources else ""))
     return figure, f"Points with intervals for {len(sets)} sets and {len(sources)} sources of the test set. {title}."
 
 
