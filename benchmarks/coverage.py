@@ -1,8 +1,8 @@
-"""How often do the intervals of 05_evaluate hold the true MCC? Simulated test sets, whose true MCC is known.
+"""How often do the intervals of 05_evaluate hold the true MCC, and is the power that 07 foretells what comes? Simulations.
 
   OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.coverage [--experiments 2000] [--resamples 1000]
 
-Writes results/coverage/coverage.csv and README.md. Experiment number i has seed i, so a second call gives the same table.
+Writes results/coverage/coverage.csv, power.csv and README.md. Experiment number i has seed i, so a second call gives the same table.
 """
 
 import argparse
@@ -14,13 +14,21 @@ import pandas as pd
 import scipy
 
 from helpers import ROOT, bootstrap_mcc, device_name, mcc_of_classes, pick_device
+from lesson import chance, power, simulation
 from lesson.intervals import jackknife
 
 # sentences by source: CoLA's six out-of-domain publications, as many of one size, and as the practice corpus has them
 SOURCES = {"six, as in CoLA": [222, 83, 82, 55, 42, 32], "six of one size": [86] * 6, "14 of 17": [17] * 14}
 SPREADS = {"alike": 0.0, "unlike": 0.4, "very unlike": 0.8}  # standard deviation of the skill over sources
-POSITIVES, BIAS, SKILL = 0.69, 0.7, 1.3  # an MCC of about .5, as at base size
+POSITIVES, BIAS, SKILL = 0.69, 0.7, 1.3  # an MCC of about .6, as at base size
 TRUTH = 4000  # sources that make up "all sources"
+SWEEPS = [
+    (0.1, 5, 516),
+    (0.1, 10, 516),
+    (0.1, 20, 516),
+    (0.2, 5, 516),
+    (0.1, 10, 2064),
+]  # gain in skill, runs a side, sentences
 
 
 def source(generator, size, spread, classes=2):
@@ -89,16 +97,43 @@ def many_classes(experiments, resamples):
     return held
 
 
+def powers(experiments):
+    """DataFrame: how often Student's interval of 07 finds a true difference, and what lesson/power.py foretells."""
+    rows = []
+    for effect, runs, sentences in SWEEPS:
+        found, scores = [], []
+        for seed in range(experiments):
+            generator = np.random.default_rng(seed)
+            labels, said = simulation.answers(simulation.skills(effect, runs, generator), sentences, generator)
+            scores.append(chance.mccs(labels, said, np.ones((1, sentences)))[0].reshape(2, runs))
+            low, high = chance.student_interval(scores[-1][1] - scores[-1][0])
+            found.append(low > 0 or high < 0)
+        spread = np.sqrt(np.var(scores, axis=2, ddof=1).mean())
+        gain = np.diff(np.mean(scores, axis=(0, 2)))[0]
+        row = {"sentences": sentences, "runs": runs, "spread": spread, "difference": gain}
+        rows.append(row | {"found": np.mean(found), "foretold": float(power.power(runs, gain, spread))})
+    return pd.DataFrame(rows)
+
+
 def percent(share):
     return f"{100 * share:.1f} %"
 
 
-def report(rows, held, options, seconds):
+def report(rows, held, told, options, seconds):
     names = ["sentences", "drawn sources", "one source left out"]
     lines = ["| sources | are | sentences | whole sources drawn | **one source left out** |", "|---|---|--:|--:|--:|"]
     for row in rows.to_dict("records"):
         cells = " | ".join(f"{percent(row[name])} (±{row[f'{name}, width']:.2f})" for name in names)
         lines += [f"| {row['sources']} | {row['sources are']} | {cells} |"]
+    power_lines = [
+        "| test sentences | runs a side | spread | true difference | found | foretold |",
+        "|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in told.to_dict("records"):
+        shares = f"{percent(row['found'])} | {percent(row['foretold'])}"
+        power_lines += [
+            f"| {row['sentences']:,} | {row['runs']} | {row['spread']:.3f} | +{row['difference']:.3f} | {shares} |"
+        ]
     return f"""# How often do the intervals of 05 hold the true MCC?
 
 An interval of 95 % should hold it in 95 of 100 test sets. Here {options.experiments:,} simulated test sets for each row, {options.resamples:,} resamples each; the true
@@ -113,6 +148,14 @@ acceptable (standard deviation of the skill {", ".join(str(s) for s in SPREADS.v
 
 With more classes, the bootstrap over sentences, 516 of them, sources alike: {"; ".join(f"{k} classes {percent(share)}" for k, share in held.items())}.
 
+## Is the power that 07 foretells what comes?
+
+07 says how many runs a side it takes to see a difference (`lesson/power.py`: Student's t, noncentral). Here are simulated sweeps like
+those of `minilm`, {options.experiments:,} for each row, and how often Student's interval left out 0. Four times the sentences is the same gain with
+a smaller spread, for part of the spread over seeds is luck with the sentences.
+
+{chr(10).join(power_lines)}
+
 `OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.coverage --experiments {options.experiments} --resamples {options.resamples}`: experiment i has seed i. {datetime.date.today()},
 numpy {np.__version__}, scipy {scipy.__version__}, {device_name(pick_device())}, {seconds / 60:.0f} minutes beside other work.
 """
@@ -125,9 +168,11 @@ def main(arguments=None, folder=ROOT / "results" / "coverage"):
     options = parser.parse_args(arguments)
     start = time.time()
     rows, held = table(options.experiments, options.resamples), many_classes(options.experiments, options.resamples)
+    told = powers(options.experiments)
     folder.mkdir(parents=True, exist_ok=True)
     rows.to_csv(folder / "coverage.csv", index=False, float_format="%.4f")
-    text = report(rows, held, options, time.time() - start)
+    told.to_csv(folder / "power.csv", index=False, float_format="%.4f")
+    text = report(rows, held, told, options, time.time() - start)
     (folder / "README.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -18,7 +18,8 @@ def power(runs, difference, spread, level=0.95):
     """
     runs = np.asarray(runs)
     edge, shift = stats.t.ppf((1 + level) / 2, runs - 1), difference / (spread * np.sqrt(2 / runs))
-    return stats.nct.sf(edge, runs - 1, shift) + stats.nct.cdf(-edge, runs - 1, shift)
+    wrong_sign = np.nan_to_num(stats.nct.cdf(-edge, runs - 1, shift))  # where it is next to 0, scipy may say nan
+    return stats.nct.sf(edge, runs - 1, shift) + wrong_sign
 
 
 def runs_needed(difference, spread):

@@ -5,7 +5,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-MOST = 20_000  # training sentences that the rivals read; of more, a random sample
+MOST = 10_000  # training sentences that the rivals read; of more, a random sample
 FEATURES = {  # any run of characters between blanks is a word, so that no sentence is without
     "bag of words": {"token_pattern": r"\S+", "ngram_range": (1, 2)},
     "bag of characters": {"analyzer": "char_wb", "ngram_range": (1, 4)},

@@ -228,3 +228,38 @@ def test_the_table_of_rivals_says_what_the_majority_earns():
         0.7, 0.5, 0.5, 0, 0, 0,
     ]  # fmt: skip
     assert table.loc["majority", "f1"] == pytest.approx(2 * 0.7 / 1.7) and table.loc["majority", "macro_f1"] < 0.42
+
+
+# ---------------------------------------------------------------- the table of coverage
+
+
+def test_the_table_of_coverage_is_what_the_script_says():
+    from benchmarks import coverage
+
+    listed = pd.read_csv(helpers.ROOT / "results/coverage/coverage.csv").set_index(["sources are", "sources"])
+    assert len(listed) == len(coverage.SPREADS) * len(coverage.SOURCES)
+    row, sizes, spread = ("very unlike", "six of one size"), [86] * 6, coverage.SPREADS["very unlike"]
+    found = [coverage.experiment(seed, sizes, spread, 200) for seed in range(150)]
+    for name in found[0]:
+        held = np.mean([own[name][0] <= listed.loc[row, "true MCC"] <= own[name][1] for own in found])
+        expected = listed.loc[row, name]
+        assert abs(held - expected) < 4 * np.sqrt(expected * (1 - expected) / 150) + 0.02, name
+    text = (helpers.ROOT / "results/coverage/README.md").read_text(encoding="utf-8")
+    for name in found[0]:
+        for share in listed[name]:
+            assert coverage.percent(share) in text
+    six = listed.loc[["unlike", "very unlike"]].query("sources != '14 of 17'")
+    page = (helpers.ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+    ranges = [f"{100 * six[name].min():.0f} to {100 * six[name].max():.0f}" for name in ["sentences", "one source left out"]]
+    assert f"in {ranges[0]} of 100 cases with six sources, the one over sources in {ranges[1]}." in page
+    told = pd.read_csv(helpers.ROOT / "results/coverage/power.csv")
+    assert (told["found"] - told["foretold"]).abs().max() < 0.04, "what docs and 07 say of it"
+
+
+def test_the_script_of_that_table_writes_it(tmp_path):
+    from benchmarks import coverage
+
+    coverage.main(["--experiments", "3", "--resamples", "50"], tmp_path)
+    assert len(pd.read_csv(tmp_path / "coverage.csv")) == len(coverage.SPREADS) * len(coverage.SOURCES)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "--experiments 3 --resamples 50" in text and len(pd.read_csv(tmp_path / "power.csv")) == len(coverage.SWEEPS)
