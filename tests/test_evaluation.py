@@ -250,7 +250,9 @@ def test_the_table_of_coverage_is_what_the_script_says():
             assert coverage.percent(share) in text
     six = listed.loc[["unlike", "very unlike"]].query("sources != '14 of 17'")
     page = (helpers.ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
-    ranges = [f"{100 * six[name].min():.0f} to {100 * six[name].max():.0f}" for name in ["sentences", "one source left out"]]
+    ranges = [
+        f"{100 * six[name].min():.0f} to {100 * six[name].max():.0f}" for name in ["sentences", "one source left out"]
+    ]
     assert f"in {ranges[0]} of 100 cases with six sources, the one over sources in {ranges[1]}." in page
     told = pd.read_csv(helpers.ROOT / "results/coverage/power.csv")
     assert (told["found"] - told["foretold"]).abs().max() < 0.04, "what docs and 07 say of it"
