@@ -307,10 +307,26 @@ def mcc(tn, fp, fn, tp):
     return np.divide(tp * tn - fp * fn, below, out=np.zeros_like(below), where=below > 0)
 
 
-def bootstrap_mcc(counts, samples=10_000, seed=0):
-    """Array [samples] of the MCCs of resampled test sets; counts: array tn, fp, fn, tp (05_evaluate).
+def mcc_of_classes(confusion):
+    """MCC from confusion matrices [..., classes, classes], labels by row: of two classes what `mcc` gives (05_evaluate).
 
-    Drawing sentences with replacement is drawing which of the four counts each adds to (Efron's bootstrap, 1979).
+    Of more classes it is the same correlation, of label and prediction as vectors with a 1 (Gorodkin 2004).
     """
-    n = counts.sum()
-    return mcc(*np.random.default_rng(seed).multinomial(n, counts / n, size=samples).T)
+    confusion = np.asarray(confusion, dtype=float)
+    true, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    n = true.sum(axis=-1)
+    above = n * np.trace(confusion, axis1=-2, axis2=-1) - (true * said).sum(axis=-1)
+    below = np.sqrt((n**2 - (true**2).sum(axis=-1)) * (n**2 - (said**2).sum(axis=-1)))
+    return np.divide(above, below, out=np.zeros_like(below), where=below > 0)
+
+
+def bootstrap_mcc(counts, samples=10_000, seed=0):
+    """Array [samples] of the MCCs of resampled test sets; counts: a confusion matrix, or tn, fp, fn, tp (05_evaluate).
+
+    Drawing sentences with replacement is drawing which cell each adds to (Efron's bootstrap, 1979).
+    """
+    counts, classes = np.ravel(counts), round(np.size(counts) ** 0.5)
+    n, generator, step = counts.sum(), np.random.default_rng(seed), max(1, 4_000_000 // counts.size)  # memory
+    sizes = np.diff([*range(0, samples, step), samples])
+    drawn = (generator.multinomial(n, counts / n, size=size).reshape(-1, classes, classes) for size in sizes)
+    return np.concatenate([mcc_of_classes(part) for part in drawn])

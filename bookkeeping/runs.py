@@ -139,35 +139,39 @@ class Run:
     def finish(self, files=None, **results):
         """Write a notebook's results, and last its record: parameters, `results`, seconds (02_load_cola).
 
-        files: {name in the run folder: function that writes it to the path it is given}. The old record and those of the
-        later notebooks, which read these results, are dropped first: whatever is killed midway, run.json never vouches
-        for a mixture. 01_setup makes nothing that others read, so it drops nothing but its own.
+        files: {name in the run folder: function that writes it to the path it is given}; an earlier notebook's stays its own.
+        The old record and those of the later notebooks, which read these results, are dropped first: whatever is killed
+        midway, run.json never vouches for a mixture. 01_setup makes nothing that others read.
         """
         self.check_unchanged()
         with writing(self.folder):
-            content, written = self._without_stale(), {}
+            content, owners = self._without_stale(files or {})
             for name, write in (files or {}).items():
                 with replacing(self.folder / name) as new:
                     write(new)
-                    written |= sums(new, name)
+                    for file, checksum in sums(new, name).items():
+                        content["files"][owners.get(file, self.notebook)][file] = checksum
             finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            seconds = round(time.time() - self._began, 1)
-            record = {"parameters": self.parameters, **results, "seconds": seconds, "finished": finished}
+            took = {"seconds": round(time.time() - self._began, 1), "finished": finished}
             content |= {"run": self.name, "versions": versions(), "device": self.device}
-            content["notebooks"][self.notebook], content["files"][self.notebook] = record, written
+            content["notebooks"][self.notebook] = {"parameters": self.parameters, **results, **took}
             write_json(self.folder / "run.json", content, sealed=True)
         _release()
 
-    def _without_stale(self):
-        """run.json without the records that `finish` drops, written so; half-written files of killed processes removed."""
+    def _without_stale(self, rewritten):
+        """(run.json without what `finish` replaces, written so; {rewritten file: its notebook}). Half-written files are removed."""
         series, content = list(NEEDS), read_run(self.folder)
         stale = series[series.index(self.notebook) :] if self.notebook != "01_setup" else [self.notebook]
         for part in ("notebooks", "files"):
             content[part] = {name: record for name, record in content[part].items() if name not in stale}
+        owners = {name: notebook for notebook, own in content["files"].items() for name in own if name in rewritten}
+        files = {by: own | {name: None for name in own if name in rewritten} for by, own in content["files"].items()}
+        content["files"] = files | {self.notebook: {}}  # None: old or new, until `finish` knows
         write_json(self.folder / "run.json", content, sealed=True)
-        for leftover in [path for path in self.folder.glob(".*") if path.suffix[1:].isdigit()]:
+        hidden = [*self.folder.glob(".*"), *self.folder.glob("model/.*")]
+        for leftover in [path for path in hidden if path.suffix[1:].isdigit()]:
             remove(leftover)
-        return content
+        return content, owners
 
     def _check_files(self):
         """Raise SeriesError where a file of the notebooks that this one builds on is not as they wrote it."""

@@ -19,10 +19,10 @@ def sums(path, name):
 def changed_file(folder, files, most_bytes=float("inf")):
     """The first of `files`, {name: SHA-256}, that is not in `folder` as it was written, or None.
 
-    Files of more than `most_bytes` only have to be there.
+    Files of more than `most_bytes`, or with None for a sum, only have to be there.
     """
     for name, before in files.items():
         path = Path(folder, name)
-        if not path.is_file() or path.stat().st_size <= most_bytes and sha256(path) != before:
+        if not path.is_file() or before and path.stat().st_size <= most_bytes and sha256(path) != before:
             return name
     return None

@@ -42,7 +42,8 @@ def mccs(labels, predictions, times):
 def interval_of_mean(columns, level=0.95, seed=1):
     """Interval [2] of the mean over runs, from their resampled MCCs [samples, runs]: each resample draws runs too (07_compare_runs).
 
-    The bootstrap of Owen (2007), with one run fewer than there are (McCarthy and Snowden 1985).
+    The bootstrap of Owen (2007), which Sellam et al. (2022) call multi-bootstrap, with one run fewer than there are (McCarthy and
+    Snowden 1985).
     """
     samples, runs = columns.shape
     drawn = np.random.default_rng(seed).integers(runs, size=(samples, max(1, runs - 1)))

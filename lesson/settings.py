@@ -32,6 +32,19 @@ def parameters(metrics):
     return dict(sorted(values.items(), key=lambda item: [order(item[1].get(name)) for name in by]))
 
 
+def repeated(metrics):
+    """{run: the first with the same corpus, model and parameters} of runs that stand in a sweep twice.
+
+    A larger sweep under the same name leaves them: where another parameter varies, runs get other names, and are made anew.
+    """
+    first, again = {}, {}
+    for run, own in metrics.items():
+        about = json.dumps([own.get("corpus"), own.get("model"), own["parameters"]], sort_keys=True)
+        if first.setdefault(about, run) != run:
+            again[run] = first[about]
+    return again
+
+
 def _shown(values):
     """Values of one parameter as they are shown: of absolute paths, as few last parts as tell them apart."""
     values = [str(value) if isinstance(value, list | dict) else value for value in values]

@@ -20,6 +20,7 @@ from bookkeeping.files import read_json, replacing
 from bookkeeping.sums import changed_file
 from lesson import settings
 
+TWO = ("unacceptable", "acceptable")  # the classes of runs that are older than their names
 READ = ("metrics.json", "history.csv", "predictions.csv")
 SHIPPED = helpers.ROOT / "results" / "cola" / "minilm_runs.zip"
 
@@ -89,6 +90,12 @@ def find(name):
             f"the sweep {name!r} holds no finished run. Go on with it: the same call of run.py again, or: "
             f".venv/bin/python {call}{why}"
         )
+    if len(kinds := {tuple(metrics.get("classes", TWO)) for metrics in sweep.metrics.values()}) > 1:
+        one, other, *_ = sorted(", ".join(names) for names in kinds)
+        raise SeriesError(
+            f"the sweep {name!r} mixes runs of different classes ({one}; {other}): an MCC on one says nothing of the other. "
+            "Compare runs on one corpus; --sweep NAME keeps sweeps apart."
+        )
     return sweep
 
 
@@ -102,6 +109,9 @@ def read(place, name, what, folder=None):
                 found[run.name] = _read_run(run)
             except SeriesError as why:
                 left_out[run.name] = str(why)
+    for run, first in settings.repeated({run: own["metrics"] for run, own in found.items()}).items():
+        del found[run]
+        left_out[run] = f"the same parameters as {first}, which counts"
     values = settings.parameters({run: own["metrics"] for run, own in found.items()})
     parts = {
         part: {run: found[run][part] for run in values if found[run][part] is not None}

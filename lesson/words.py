@@ -127,6 +127,16 @@ def single_run(runs, alive, seed_noise, sentence_noise, of_mean, apart):
     ] + risk * (collapsed > 0)
 
 
+def chosen(runs, group, left_out):
+    """What picking by validation gives, beside how many were tried and what they score on average (07_compare_runs)."""
+    tried = f"{len(runs)} tried" + (f" and {left_out} left out" if left_out else "")
+    best, pick = runs["validation"].idxmax(), group["validation"].idxmax()
+    lines = [f"best by validation of {len(group)} runs of one setting: test MCC {group['test'][pick]:.3f}"]
+    if len(group) < len(runs):
+        lines += [f"best by validation of all, {tried}: test MCC {runs['test'][best]:.3f}"]
+    return [*lines, f"mean of the {len(group)} runs of one setting: test MCC {group['test'].mean():.3f}"]
+
+
 def headline(runs):
     """How far apart the runs of one setting lie, as the title of a picture of `settings.table` (07_compare_runs)."""
     if runs["collapsed"].all():

@@ -13,7 +13,8 @@ def score(metrics):
     if not test:
         return ["–"] * 4
     low, high = test["mcc_interval"]
-    majority = max(test["positives"], test["n"] - test["positives"]) / test["n"]
+    of_two = max(test["positives"], test["n"] - test["positives"]) / test["n"]  # in older metrics.json
+    majority = test.get("majority", {}).get("accuracy", of_two)
     return [f"{test['mcc']:.3f}", f"{low:.3f} to {high:.3f}", f"{test['accuracy']:.3f}", f"{majority:.3f}"]
 
 

@@ -74,7 +74,8 @@ def built_upon(notebook):
 def test_a_run_vouches_for_every_file_that_is_read_again(finished):
     files = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     assert {"corpus/train.tsv", "tokens.safetensors", "model/model.safetensors", "metrics.json"} <= files
-    assert files - kept_files(finished).keys() == {"run.json"}, "which has a checksum of its own"
+    others = {"run.json", "model/README.md"}  # the one has a checksum of its own, the other is for people
+    assert files - kept_files(finished).keys() == others
 
 
 def test_a_damaged_file_is_refused_by_every_notebook_that_builds_on_it(finished):
@@ -121,6 +122,11 @@ def test_a_damaged_run_is_left_out_of_a_comparison_with_its_reason(finished, tmp
     for name in ("one", "two"):
         shutil.copytree(finished, tmp_path / name)
         write_json(tmp_path / name / "state.json", {"status": "finished"}, sealed=True)
+    figures, record = read_json(tmp_path / "two/metrics.json"), read_run(tmp_path / "two")
+    figures["parameters"]["SEED"] = 7  # a sweep holds no run twice
+    write_json(tmp_path / "two/metrics.json", figures)
+    record["files"]["05_evaluate"] |= sums(tmp_path / "two/metrics.json", "metrics.json")
+    write_json(tmp_path / "two/run.json", record, sealed=True)
     before = sweeps.read(tmp_path, "sweep", "a sweep")
     assert set(before.metrics) == {"one", "two"}
     files = ["metrics.json", "predictions.csv", "history.csv", "run.json", "state.json"]

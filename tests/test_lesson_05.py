@@ -73,17 +73,28 @@ def test_the_three_surest_hits_and_errors_are_shown(base):  # noqa: F811
     for kind, rows in everything.groupby(everything["label"] == everything["prediction"]):
         shown = six.loc[["hit" if kind else "error"]]
         assert sorted((shown["probability"] - 0.5).abs()) == pytest.approx(sorted(rows["sure"])[-3:], abs=1e-6)
-        assert ((shown["label"] == (shown["probability"] > 0.5)) == kind).all()
+        assert ((shown["label"] == shown["prediction"]) == kind).all()
+        assert ((shown["says"] == "acceptable") == shown["prediction"]).all()
 
 
 KEYS = {"n", "positives", "predicted_positives", "mcc", "mcc_interval", "accuracy", "confusion", "collapsed"}
+NEW_KEYS = {"positive_class", "majority", "scores", "by_class"}
 
 
 def test_metrics_json_keeps_its_keys(base):  # noqa: F811
     metrics = json.loads((base[0] / "metrics.json").read_text())
-    assert set(metrics) == {"run", "model", "corpus", "device", "parameters", "train_seconds", *helpers.SPLITS[1:]}
+    kept = {"run", "model", "corpus", "device", "parameters", "train_seconds", *helpers.SPLITS[1:]}
+    assert set(metrics) == kept | {"classes", "analysis"}
     for split in helpers.SPLITS[1:]:
-        assert set(metrics[split]) == KEYS | ({"name"} if split == "test" else set())
+        assert set(metrics[split]) == KEYS | NEW_KEYS | ({"name"} if split == "test" else set())
+        assert list(metrics[split]["confusion"]) == ["tn", "fp", "fn", "tp"]
+        assert metrics[split]["positives"] == metrics[split]["by_class"]["acceptable"]["n"]
+    of_test = metrics["analysis"]["subsets"]["test"]
+    assert of_test["mcc_interval"] == metrics["test"]["mcc_interval"] and set(metrics["analysis"]) == {
+        "other_sources", "by_source", "rivals", "subsets", "thresholds", "temperature", "calibration"
+    }  # fmt: skip
+    assert sum(own["n"] for own in metrics["analysis"]["by_source"].values()) == metrics["test"]["n"]
+    assert "mcc" not in metrics["analysis"], "what reads splits by their mcc must not take this for one"
     assert set(metrics["parameters"]) >= {"CORPUS", "MODEL_NAME", "MAX_LEN", "SEED", "BOOTSTRAP_SAMPLES"}
 
 
@@ -100,7 +111,8 @@ def test_small_sets_can_be_evaluated(tiny, tmp_path, size):  # noqa: F811
     folder, variables = series("small", **(tiny | small))
     metrics = json.loads((folder / "metrics.json").read_text())
     assert [metrics[split]["n"] for split in ("validation", "in_domain_dev", "test")] == [2, 2, size]
-    assert len(variables["sources"]) == variables["test"]["source"].nunique()
+    several = variables["test"]["source"].nunique()
+    assert len(variables["sources"]) == (several if several > 1 else 0)
     execute("06_save_and_load", RUN="small")
 
 
@@ -119,8 +131,119 @@ def test_a_model_that_collapsed_is_evaluated_and_said_to_have(tiny, capsys):  # 
     assert test["collapsed"] and test["mcc"] == 0 and test["mcc_interval"] == [0, 0]
 
 
+def test_predict_py_uses_the_temperature_and_06_takes_it_along(base, tmp_path, capsys):  # noqa: F811
+    """05 adds to a file that 04 vouches for: nothing may take that for damage, however often and in what order they run."""
+    import predict
+
+    config = lambda folder: json.loads((folder / "config.json").read_text())["calibration_temperature"]  # noqa: E731
+    execute("05_evaluate", RUN="base")
+    execute("06_save_and_load", RUN="base", EXPORT_DIR=str(tmp_path / "copy"))
+    variables = execute("05_evaluate", RUN="base")
+    helpers.begin("06_save_and_load", {"RUN": "base", "EXPORT_DIR": None})  # refuses what is not as it was written
+    temperature = variables["temperature"]
+    assert config(base[0] / "model") == config(tmp_path / "copy") == temperature != 1
+    assert json.loads((base[0] / "metrics.json").read_text())["analysis"]["temperature"] == temperature
+    sentences = helpers.read_sentences(base[0] / "corpus" / "test.tsv")["sentence"]
+    (tmp_path / "lines.txt").write_text("".join(f"{sentence}\n" for sentence in sentences))
+    for model in [base[0] / "model", tmp_path / "copy"]:
+        judged = tmp_path / f"{model.parent.name}.csv"
+        options = ["--all-classes", "--precision", "fp32", "--output", str(judged)]
+        assert predict.main([str(model), str(tmp_path / "lines.txt"), *options]) == 0
+        found = pd.read_csv(judged)["probability_acceptable"].to_numpy()
+        logits = variables["logits"]["test"] / temperature
+        assert found == pytest.approx(logits.softmax(dim=1)[:, 1].numpy(), abs=2e-4)
+        assert np.abs(found - variables["test"]["probability"]).max() > 1e-3, "not those without it"
+    assert "calibration_temperature" in (base[0] / "model" / "README.md").read_text()
+
+
+def test_05_killed_while_it_writes_is_run_again_and_nothing_is_lost(base, monkeypatch):  # noqa: F811
+    variables = execute("05_evaluate", RUN="base")
+    record = next(c.source for c in nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells if "run.finish" in c.source)
+    real = helpers.write_json
+    for victim in ["metrics.json", "config.json"]:
+
+        def killed(path, *rest, victim=victim):
+            if victim in path.name:
+                raise KeyboardInterrupt
+            real(path, *rest)
+
+        monkeypatch.setattr(helpers, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            exec(record, variables)
+        monkeypatch.setattr(helpers, "write_json", real)
+        assert "05_evaluate" not in helpers.read_run(base[0])["notebooks"]
+        helpers.begin("06_save_and_load", {"RUN": "base", "EXPORT_DIR": None})
+        execute("05_evaluate", RUN="base")
+    files = helpers.read_run(base[0])["files"]
+    assert files["04_train"]["model/config.json"] == helpers.sha256(base[0] / "model" / "config.json")
+    assert set(files["05_evaluate"]) == {"metrics.json", "predictions.csv"}
+
+
+def test_a_changed_config_is_still_noticed(base):  # noqa: F811
+    execute("05_evaluate", RUN="base")
+    path = base[0] / "model" / "config.json"
+    before = path.read_text()
+    assert "model/config.json" in helpers.read_run(base[0])["files"]["04_train"]
+    path.write_text(before.replace('"calibration_temperature": ', '"calibration_temperature": 1'))
+    try:
+        with pytest.raises(
+            helpers.SeriesError, match="config.json in the run 'base' is not as 04_train.ipynb wrote it"
+        ):
+            execute("06_save_and_load", RUN="base")
+    finally:
+        path.write_text(before)
+
+
+@pytest.fixture
+def three(tiny):  # noqa: F811
+    """A run of three classes up to 04, whose labels and head are put in by hand; in-domain dev has no sentences."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    folder, _ = series("three", until="04_train", **(tiny | {"EPOCHS": 1}))
+    names = ["billing", "delivery, returns", "praise"]
+    with safe_open(folder / "tokens.safetensors", framework="pt") as file:
+        tokens, about = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    tokens["labels"] = torch.arange(len(tokens["labels"])) % 7 % 3
+    keep = {"validation": 1, "test": 3}
+    tokens["split"][tokens["split"] == 2] = keep["test"]
+    tokens["row"][tokens["split"] == 3] %= len(helpers.read_sentences(folder / "corpus" / "test.tsv"))
+    save_file(tokens, folder / "tokens.safetensors", metadata=about)
+    torch.manual_seed(1)
+    helpers.load_model(folder / "model", names).save_pretrained(folder / "model")
+    content = helpers.read_run(folder)
+    content["notebooks"]["02_load_cola"]["classes"] = names
+    helpers.write_json(folder / "run.json", content, sealed=True)
+    vouch_for(folder, "tokens.safetensors", "03_tokenize")
+    vouch_for(folder)
+    return folder, names
+
+
+def test_three_classes_are_evaluated_by_name(three):
+    from runner.results import score
+
+    folder, names = three
+    variables = execute("05_evaluate", RUN="three")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    frame = pd.read_csv(folder / "predictions.csv").query("split == 'test'")
+    assert metrics["test"]["mcc"] == pytest.approx(matthews_corrcoef(frame["label"], frame["prediction"]))
+    assert list(frame) == ["split", "row", "label", "prediction", "probability", *(f"probability_{n}" for n in names)]
+    assert frame[[f"probability_{name}" for name in names]].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-4)
+    counts = pd.DataFrame(metrics["test"]["confusion"]).T
+    assert counts.to_numpy().sum() == len(frame) and list(counts) == list(counts.index) == names
+    assert "in_domain_dev" not in metrics and metrics["classes"] == names and metrics["test"]["name"] == "test"
+    assert set(metrics["test"]["by_class"]) == set(names) and "f1" not in metrics["test"]["scores"]
+    assert metrics["analysis"]["thresholds"] == {} and metrics["analysis"]["temperature"] > 0
+    majority = metrics["test"]["majority"]
+    assert majority["accuracy"] == pytest.approx((frame["label"] == names.index(majority["class"])).mean())
+    assert score(metrics)[3] == f"{majority['accuracy']:.3f}"
+    assert set(variables["rivalry"].index) == {"this model", "majority", "bag of words", "bag of characters"}
+    assert "billing, delivery, returns, praise" in (folder / "model" / "README.md").read_text()
+
+
 def test_every_cell_may_be_run_twice(base):  # noqa: F811
-    names = ["metrics.json", "predictions.csv"]
+    names = ["metrics.json", "predictions.csv", "model/config.json", "model/README.md"]
     once = [(base[0] / name).read_text() for name in names]
     run_each_cell_twice("05_evaluate", RUN="base")
     assert [(base[0] / name).read_text() for name in names] == once

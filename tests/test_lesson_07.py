@@ -1,16 +1,18 @@
 """07_compare_runs as a lesson: the runs that come with the project, cells run again, damaged runs, odd names, the simulation."""
 
 import io
+import json
 import re
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import matthews_corrcoef
 from test_compare_runs import CELLS, answers, empty_sweep, notebook, write_run  # noqa: F401
 
 import helpers
-from lesson import chance, settings, simulation, sweeps, words
+from lesson import chance, ensembles, power, settings, simulation, sweeps, words
 
 SOURCES = [
     cell.source for cell in CELLS if cell.cell_type == "code" and "colab-setup" not in cell.metadata.get("tags", [])
@@ -178,6 +180,180 @@ def test_pairs_of_which_some_are_identical_are_said(sweep, capsys):
     assert "3 of 6 pairs gave identical predictions" in capsys.readouterr().out
 
 
+# ---------------------------------------------------------------- a larger sweep under the same name, mixtures, more classes
+
+
+def test_a_run_that_stands_in_a_sweep_twice_counts_once_and_is_named(sweep, capsys):
+    """A larger grid in which another parameter varies gives the same runs other names, and makes them anew."""
+    for seed in [1, 2, 3]:
+        write_run(sweep, f"SEED={seed}", {"SEED": seed, "MAX_LEN": 64}, answers(0.2, seed))
+        for length in [64, 128]:
+            name = f"MAX_LEN={length},SEED={seed}"
+            write_run(sweep, name, {"SEED": seed, "MAX_LEN": length}, answers(0.2, seed * length))
+    seen = notebook()
+    said = capsys.readouterr().out
+    assert "6 finished, 3 left out" in said and len(seen["runs"]) == 6 and len(seen["pairs"][128]) == 3
+    assert "SEED=2: the same parameters as MAX_LEN=64,SEED=2, which counts" in said
+
+
+def test_runs_of_different_classes_are_not_compared(sweep):
+    write_run(sweep, "a", {"SEED": 1}, answers(0.2, 1))
+    write_run(sweep, "b", {"SEED": 2}, answers(0.2, 2))
+    metrics = json.loads((sweep / "b/metrics.json").read_text())
+    (sweep / "b/metrics.json").write_text(json.dumps(metrics | {"classes": ["bad", "good"]}))
+    with pytest.raises(
+        helpers.SeriesError, match=r"mixes runs of different classes \(bad, good; unacceptable, acceptable\)"
+    ):
+        notebook()
+
+
+def write_three(sweep, seed, right, padding="longest"):
+    """A run of three classes, as 05 leaves it; returns its probabilities [sentences, classes]."""
+    generator, names = np.random.default_rng(seed), ["billing", "delivery, returns", "praise"]
+    label = np.random.default_rng(0).integers(3, size=300)
+    chances = generator.dirichlet([1, 1, 1], size=300) * (1 - right) + right * np.eye(3)[label]
+    name = f"PADDING={padding},SEED={seed}"
+    write_run(sweep, name, {"SEED": seed, "PADDING": padding}, chances.argmax(axis=1), label)
+    frame = pd.read_csv(sweep / name / "predictions.csv")
+    for number, own in enumerate(names):
+        frame[f"probability_{own}"] = np.tile(chances[:, number], 2)
+    frame.to_csv(sweep / name / "predictions.csv", index=False)
+    metrics = json.loads((sweep / name / "metrics.json").read_text()) | {"classes": names}
+    (sweep / name / "metrics.json").write_text(json.dumps(metrics))
+    return chances
+
+
+def test_runs_of_three_classes_are_compared(sweep, capsys):
+    chances = [write_three(sweep, seed, 0.3) for seed in range(5)]
+    for seed in range(5):
+        write_three(sweep, seed, 0.6, "max_length")
+    seen = notebook()
+    assert "it differs beyond chance from longest" in capsys.readouterr().out
+    label = np.random.default_rng(0).integers(3, size=300)
+    voted = np.mean(chances, axis=0).argmax(axis=1)
+    assert seen["voted"].loc["ensemble of 5", "test MCC"] == pytest.approx(matthews_corrcoef(label, voted), abs=1e-6)
+
+
+# ---------------------------------------------------------------- ensembles
+
+
+def test_many_weak_runs_vote_better_than_one(sweep, capsys):
+    label = np.random.default_rng(1).random(400) < 0.6
+    for seed in range(1, 8):
+        evidence = np.random.default_rng(seed).normal(label - 0.5, 1)
+        write_run(sweep, f"SEED={seed}", {"SEED": seed}, evidence > 0, label)
+        frame = pd.read_csv(sweep / f"SEED={seed}/predictions.csv")
+        frame["probability"] = np.tile(1 / (1 + np.exp(-evidence)), 2)
+        frame.to_csv(sweep / f"SEED={seed}/predictions.csv", index=False)
+    seen = notebook()
+    table, runs = seen["voted"], seen["runs"]
+    together, alone, gain = table.to_dict("index").values()
+    assert alone["test MCC"] == pytest.approx(runs["test"].mean()) and gain["low"] > 0.1
+    assert together["test MCC"] == pytest.approx(alone["test MCC"] + gain["test MCC"])
+    labels, _ = seen["sweep"].arrays(seen["members"])
+    alike = chance.resampled_mccs(labels, ensembles.vote(seen["sweep"], seen["members"])[:, None], 500)
+    assert [together["low"], together["high"]] == pytest.approx(list(np.quantile(alike, [0.025, 0.975])))
+    p = float(re.search(r"McNemar p (\d\.\d+)", capsys.readouterr().out)[1])
+    assert p < 0.01
+
+
+def test_the_vote_is_the_mean_of_the_probabilities_not_of_the_verdicts(sweep):
+    label = np.array([1, 0] * 20)
+    for seed, chances in enumerate([0.1, 0.6, 0.9]):
+        write_run(sweep, f"SEED={seed}", {"SEED": seed}, np.where(label, chances > 0.5, 0), label)
+        frame = pd.read_csv(sweep / f"SEED={seed}/predictions.csv")
+        frame["probability"] = np.tile(np.where(label, chances, 0.2), 2)
+        frame.to_csv(sweep / f"SEED={seed}/predictions.csv", index=False)
+    found = sweeps.read(sweep, "mine", "mine")
+    assert (ensembles.vote(found, ["SEED=0", "SEED=1"]) == 0).all() and (
+        ensembles.vote(found, list(found.values)) == label
+    ).all()
+
+
+def test_runs_without_probabilities_make_no_ensemble(sweep, capsys):
+    for seed in [1, 2]:
+        write_run(sweep, f"SEED={seed}", {"SEED": seed}, answers(0.2, seed))
+        frame = pd.read_csv(sweep / f"SEED={seed}/predictions.csv")
+        frame.drop(columns="probability").to_csv(sweep / f"SEED={seed}/predictions.csv", index=False)
+    seen = notebook()
+    assert "no ensemble: no two runs of one setting gave probabilities" in capsys.readouterr().out and not len(
+        seen["voted"]
+    )
+
+
+def test_a_chosen_score_stands_beside_the_number_of_runs_tried(sweep, capsys):
+    for seed in range(4):
+        write_run(
+            sweep,
+            f"SEED={seed}",
+            {"SEED": seed, "EPOCHS": 3},
+            answers(0.3, seed),
+            validation=answers(0.05 * (4 - seed), 9),
+        )
+    write_run(sweep, "SEED=0,EPOCHS=9", {"SEED": 0, "EPOCHS": 9}, answers(0.2, 30), validation=answers(0.01, 9))
+    (sweep / "broken").mkdir()
+    (sweep / "broken/state.json").write_text('{"status": "failed"}')
+    runs = notebook()["runs"]
+    said = capsys.readouterr().out
+    assert f"best by validation of 4 runs of one setting: test MCC {runs['test']['SEED=3']:.3f}" in said
+    assert f"best by validation of all, 5 tried and 1 left out: test MCC {runs['test']['SEED=0,EPOCHS=9']:.3f}" in said
+
+
+# ---------------------------------------------------------------- power
+
+
+def test_power_is_that_of_the_textbooks():
+    assert power.power(34, 0.5, 1 / np.sqrt(2)) == pytest.approx(
+        0.8077775, abs=1e-6
+    )  # G*Power: paired, dz 0.5, 34 pairs
+    assert power.runs_needed(0.5, 1 / np.sqrt(2)) == 34
+    assert power.power(10, 0.0, 0.04) == pytest.approx(0.05)
+    for difference, spread in [(0.01, 0.035), (0.03, 0.035), (0.05, 0.004)]:
+        n = power.runs_needed(difference, spread)
+        assert power.power(n, difference, spread) >= 0.8 and (n == 2 or power.power(n - 1, difference, spread) < 0.8)
+        assert n - 2 * (2.8 * spread / difference) ** 2 == pytest.approx(1.5, abs=2)  # the rule of thumb, and t
+    assert np.isnan(power.runs_needed(0.01, 1.0)) and np.isnan(power.runs_needed(0.01, np.nan))
+
+
+@pytest.mark.parametrize("effect, runs, sentences", [(0.1, 10, 516), (0.2, 5, 516), (0.1, 10, 2064)])
+def test_simulated_runs_are_told_apart_as_often_as_the_power_says(effect, runs, sentences):
+    found, differences, squares, experiments = 0, [], [], 200
+    for seed in range(experiments):
+        generator = np.random.default_rng(seed)
+        labels, said = simulation.answers(simulation.skills(effect, runs, generator), sentences, generator)
+        scores = chance.mccs(labels, said, np.ones((1, sentences)))[0]
+        low, high = chance.student_interval(scores[runs:] - scores[:runs])
+        found += low > 0 or high < 0
+        differences.append(scores[runs:].mean() - scores[:runs].mean())
+        squares += [scores[:runs].var(ddof=1), scores[runs:].var(ddof=1)]
+    expected = power.power(runs, np.mean(differences), np.sqrt(np.mean(squares)))
+    assert found / experiments == pytest.approx(expected, abs=3 * np.sqrt(0.25 / experiments))
+
+
+def test_more_sentences_shrink_the_spread_as_far_as_it_is_luck_with_them():
+    generator, squares = np.random.default_rng(0), []
+    for _ in range(8):
+        spreads = []
+        for sentences in [2064, 516]:
+            labels, said = simulation.answers(simulation.skills(0, 30, generator), sentences, generator)
+            spreads.append(chance.mccs(labels, said, np.ones((1, sentences)))[0].std(ddof=1))
+        drawn = dict(enumerate(chance.resampled_mccs(labels, said, 200).T))
+        luck = power.luck_with_sentences(drawn, [list(range(30)), list(range(30, 60))])
+        squares.append([spreads[0] ** 2, power.spread_with(4, spreads[1], luck) ** 2, spreads[1] ** 2])
+    measured, expected, before = np.sqrt(np.mean(squares, axis=0))
+    assert expected == pytest.approx(measured, rel=0.15) and measured < 0.75 * before
+    assert power.spread_with(1, 0.04, luck) == pytest.approx(0.04) and power.spread_with(4, 0.04, luck) < 0.035
+    assert np.isnan(power.luck_with_sentences({}, [["alone"]]))
+
+
+def test_without_a_repeated_setting_the_table_is_empty_and_says_so(sweep, capsys):
+    for epochs in [1, 2]:
+        write_run(sweep, f"EPOCHS={epochs}", {"SEED": 1, "EPOCHS": epochs}, answers(0.2, epochs))
+    seen = notebook()
+    assert "Unknown: no setting was repeated with other seeds." in capsys.readouterr().out
+    assert seen["power"].table(seen["seed_noise"], seen["ends"], seen["luck"]).isna().all(axis=None)
+
+
 # ---------------------------------------------------------------- the simulation, and what the verdict is worth
 
 
@@ -233,7 +409,7 @@ def test_the_solutions_figures_are_those_of_the_runs_that_come_with_the_project(
     seen = notebook(SWEEP="sweep")
     exercises = CELLS[-1].source
     assert f"{(seen['seed_noise'] / 0.01) ** 2:.0f} here" in exercises
-    assert f"{2 * (2.8 * seen['seed_noise'] / 0.03) ** 2:.0f} here" in exercises
+    assert f"{1 - power.power(3, 0.05, seen['seed_noise']):.0%}".replace("%", " % here") in exercises
 
 
 def test_the_table_of_false_alarms_is_what_the_script_says():
@@ -267,9 +443,9 @@ def test_the_script_of_that_table_writes_it(tmp_path):
 
 def test_the_lesson_is_short_and_speaks_of_a_batch_only_where_sentences_are_meant():
     code = [cell.source.splitlines() for cell in CELLS if cell.cell_type == "code"]
-    assert len(CELLS) <= 40 and sum(map(len, code)) <= 200 and max(map(len, code)) <= 20
+    assert len(CELLS) <= 44 and sum(map(len, code)) <= 220 and max(map(len, code)) <= 20
     prose = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
     assert re.findall(r"batch\w*", prose.lower()) in ([], ["batches"]), "a set of runs is a sweep"
-    for term in ["sweep", "spread", "paired test", "false alarm", "power", "best of n"]:
+    for term in ["sweep", "spread", "paired test", "false alarm", "power", "best of n", "ensemble"]:
         assert f"*{term}*" in prose.lower(), term
     assert prose.count("What do you expect") >= 4

@@ -148,9 +148,9 @@ CELLS = {  # at most, all cells counted
     "02_load_cola": 20,
     "03_tokenize": 26,
     "04_train": 42,
-    "05_evaluate": 32,
+    "05_evaluate": 42,
     "06_save_and_load": 24,
-    "07_compare_runs": 40,
+    "07_compare_runs": 44,
 }
 LOOP = ".backward("  # the one cell that may be long
 
@@ -200,9 +200,11 @@ GLOSSARY = {  # notebook: terms that it explains, in italics, where they first o
     "validation set, seed",
     "04_train": "cross-entropy, loss, gradient, backward pass, optimizer, AdamW, step, epoch, learning rate, schedule, warmup, "
     "clipping, dropout, weight decay, over-fitting, checkpoint, mixed precision",
-    "05_evaluate": "prediction, confusion matrix, true positive, false positive, bootstrap, confidence interval, collapse",
+    "05_evaluate": "prediction, confusion matrix, true positive, false positive, bootstrap, confidence interval, collapse, "
+    "clustered, jackknife, bag of words, balanced accuracy, F1, macro F1, AUROC, calibrated, expected calibration error, "
+    "temperature",
     "06_save_and_load": "safetensors, pipeline, export",
-    "07_compare_runs": "sweep, spread|standard deviation, paired test, power, false alarm, best of n",
+    "07_compare_runs": "sweep, spread|standard deviation, paired test, power, false alarm, best of n, ensemble",
 }
 EVERYDAY = {"step", "power", "export", "collapse", "schedule"}  # may also occur before, in their everyday sense
 
