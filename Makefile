@@ -11,6 +11,8 @@ ALONE := env HF_HUB_OFFLINE=1 ACCELERATE_USE_CPU=yes CUDA_VISIBLE_DEVICES=
 .PHONY: run test test-oldest test-newest nbval sweep lab refresh $(wildcard tests/test_*.py)
 .DEFAULT_GOAL := run
 
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+
 # with other versions than constraints.txt says: lowest-direct or highest of those that requirements.txt admits
 RESOLUTION :=
 
@@ -57,3 +59,14 @@ badges:
 # each notebook opened alone, with Colab's versions, in an environment of its own (.venv-colab, 5 GB)
 test-colab: $(VENV)/installed
 	@$(BIN)/python tests/colab_alone.py $(if $(PIP_ARGS),--pip='$(PIP_ARGS)')
+
+# one zip for a stick, without a network (workshop/README.md): make bundle FOR="linux:3.11 windows:3.12 macos:3.13"
+.PHONY: bundle test-bundle
+FOR ?=
+bundle: $(VENV)/installed
+	@$(PIP) uv
+	@$(BIN)/python workshop/bundle.py $(if $(PIP_ARGS),--pip='$(PIP_ARGS)') $(FOR)
+
+# build/bert.zip, unpacked in an empty folder and run without a network
+test-bundle:
+	@$(PYTHON) tests/bundle.py

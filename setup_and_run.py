@@ -79,6 +79,11 @@ def pip(venv, *arguments):
         return
     if "No space left" in done.stderr or "Errno 28" in done.stderr:
         raise SystemExit(f"The disk is full: {venv.name} takes about {NEEDED} GB. Make room, and call again.")
+    if "a different python version" in done.stderr.lower():
+        raise SystemExit(
+            f"A package of constraints.txt is not for Python {'.'.join(map(str, sys.version_info[:3]))} (see above): update "
+            "Python to its newest patch release, or call another one."
+        )
     if "--no-index" in arguments:
         raise SystemExit(
             f"The wheels do not suit (see above): they are for one system and one Python version, and this is Python "

@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 COLA = "data/cola_public_1.1.zip"
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 CUDA = re.compile(r"nvidia-|cuda-|triton\b|cuda==")  # what the CPU build does without
-MANY = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17, 12, 5)] + ["manylinux2014_x86_64", "linux_x86_64"]
+MANY = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17, 12, 5)] + [
+    "manylinux2014_x86_64",
+    "linux_x86_64",
+]
 SYSTEMS = {  # name: (what uv calls it, what pip calls it)
     "linux": ("x86_64-manylinux_2_28", MANY),
     "windows": ("x86_64-pc-windows-msvc", ["win_amd64"]),
@@ -57,26 +60,37 @@ def needed(system, version):
 def pip(command, system, version, *arguments, extra=()):
     """Call pip for another system than this one; wheels only."""
     platforms = [word for name in SYSTEMS[system][1] for word in ("--platform", name)]
-    there = ["--python-version", version, "--implementation", "cp", *platforms, "--only-binary=:all:", "--no-deps"]
-    index = ["--extra-index-url", CPU_TORCH] if system == "linux" else []
-    return call(sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *there, *index, *extra, *arguments)  # fmt: skip
+    there = [
+        "--python-version",
+        f"{version}.9",
+        "--implementation",
+        "cp",
+        *platforms,
+        "--only-binary=:all:",
+        "--no-deps",
+    ]
+    return call(
+        sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *there, *extra, *arguments
+    )
 
 
 def fetch(system, version, wheels, extra):
-    """Fetch the wheels of a system into a folder; what has none (wget) is built, if that gives a wheel for every system."""
+    """Fetch the wheels of a system into a folder; wget has none and is built, which gives one for every system."""
     pins = needed(system, version)
-    source_only = [pin for pin in pins if re.match(r"wget==", pin)]
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as listed:
-        listed.write("\n".join(pin for pin in pins if pin not in source_only))
-    done = pip("download", system, version, "-d", wheels, "-r", listed.name, extra=extra)
-    os.unlink(listed.name)
-    if done.returncode:
-        raise SystemExit(f"{system}, Python {version}: pip could not fetch all wheels:\n{done.stderr.strip()[-2000:]}")
-    built = call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", wheels, *source_only, *extra)
-    if built.returncode or not list(wheels.glob("wget-*-none-any.whl")):
-        raise SystemExit(f"{', '.join(source_only)}: no wheel could be built:\n{built.stderr.strip()[-2000:]}")
+    torch, wget = ([pin for pin in pins if pin.startswith(name)] for name in ("torch==", "wget=="))
+    rest = [pin for pin in pins if pin not in torch + wget]
+    index = extra or ["--index-url", CPU_TORCH] if system == "linux" else extra
+    for what, arguments in [(torch, index), (rest, extra)]:
+        done = pip("download", system, version, "-d", wheels, *what, extra=arguments)
+        if done.returncode:
+            raise SystemExit(
+                f"{system}, Python {version}: pip could not fetch all wheels:\n{done.stderr.strip()[-2000:]}"
+            )
+    built = call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", wheels, *wget, *extra)
+    if built.returncode:
+        raise SystemExit(f"{wget[0]}: no wheel could be built:\n{built.stderr.strip()[-2000:]}")
     if system == "linux" and not list(wheels.glob(f"torch-*+cpu-cp{version.replace('.', '')}-*.whl")):
-        raise SystemExit(f"The CPU build of torch is not to be had here ({CPU_TORCH}): name an index that has it by --pip.")
+        raise SystemExit("pip found torch with CUDA only: name an index or a folder that has the CPU build, by --pip.")
     return len(pins)
 
 
@@ -105,7 +119,11 @@ def start_page(targets, wheels):
     text = Path(__file__).with_name("START.md").read_text(encoding="utf-8")
     names = {"linux": "Linux (x86-64)", "windows": "Windows (64 bit)", "macos": "macOS 14 or newer (Apple chip)"}
     rows = [f"* {names[system]}, Python {version}" for system, version in targets]
-    corpus = "CoLA lies in `data/` and is taken by itself." if (ROOT / COLA).exists() else "CoLA is not on it: the practice corpus is taken."
+    corpus = (
+        "CoLA lies in `data/` and is taken by itself."
+        if (ROOT / COLA).exists()
+        else "CoLA is not on it: the practice corpus is taken."
+    )
     return text.replace("@TARGETS@", "\n".join(rows)).replace("@CORPUS@", corpus).replace("@WHEELS@", str(wheels))
 
 
@@ -126,16 +144,23 @@ def write(out, targets, wheels):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", type=target, metavar="SYSTEM:PYTHON", help=f"here: {HERE}")
-    parser.add_argument("--out", type=Path, default=ROOT / "bundle.zip", help="the zip (bundle.zip)")
-    parser.add_argument("--pip", default="", help="more arguments for pip, such as --pip='--find-links folder'")
-    parser.add_argument("--list", action="store_true", help="fetch nothing: say what is needed, and what the index lacks")
+    parser.add_argument("--out", type=Path, default=ROOT / "build/bert.zip", help="the zip (build/bert.zip)")
+    parser.add_argument(
+        "--pip", default="", help="for pip: where else the wheels are, such as --pip='--find-links folder'"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="fetch nothing: say what is needed, and what the index lacks"
+    )
     options = parser.parse_args()
     targets, extra = options.targets or [target(HERE)], shlex.split(options.pip)
     if options.list:
         for system, version in targets:
             number, absent = lacking(system, version, extra)
-            print(f"{system}, Python {version}: {number} packages; {', '.join(absent) or 'none'} without a wheel at this index")
+            print(
+                f"{system}, Python {version}: {number} packages; {', '.join(absent) or 'none'} without a wheel at this index"
+            )
         return
+    options.out.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out.resolve().parent) as folder:
         for system, version in targets:
             print(f"{system}, Python {version}: {fetch(system, version, Path(folder), extra)} packages", flush=True)
