@@ -70,3 +70,30 @@ bundle: $(VENV)/installed
 # build/bert.zip, unpacked in an empty folder and run without a network
 test-bundle:
 	@$(PYTHON) tests/bundle.py
+
+# site, slides, handout and the round with a browser, in an environment of their own (.venv-site)
+.PHONY: site slides handout browser student solutions
+SITE := .venv-site
+IN_SITE := $(SITE)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
+WHAT ?=
+$(SITE)/installed: site/requirements.txt
+	$(PYTHON) -m venv $(SITE)
+	$(IN_SITE) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r $<
+	@touch $@
+
+site: $(SITE)/installed
+	@$(IN_SITE) site/build.py
+
+slides: $(SITE)/installed
+	@$(IN_SITE) workshop/slides.py
+
+handout: $(SITE)/installed
+	@$(IN_SITE) workshop/handout.py
+
+# what people see, in headless Chromium: make browser WHAT="01_setup slides site"
+browser: $(VENV)/installed $(SITE)/installed $(if $(filter-out 0%,$(or $(WHAT),all)),site slides)
+	@$(IN_SITE) tests/browser.py $(WHAT)
+
+# copies of the notebooks for a class: with open exercises, and with their solutions filled in
+student solutions: $(VENV)/installed
+	@$(BIN)/python notebooks/student.py $@

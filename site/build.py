@@ -17,7 +17,11 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, OUT = ROOT / "build/site-source", ROOT / "build/site"
 PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "workshop/*.md", "recipes/README.md", "results/README.md", "results/*/README.md", "data/practice/README.md"]  # fmt: skip
-CAST = ["colab-setup", "parameters"]
+FOLDED = {
+    "colab-setup": "hide-input",
+    "parameters": "hide-input",
+    "solution": "hide-cell",
+}  # a notebook's tag: myst-nb's
 REPOSITORY = re.compile(r"colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/([^/]+)/")
 
 
@@ -40,7 +44,9 @@ def mended(text, page, home, branch):
         if path.is_dir() and path / "README.md" in WANTED:
             return f"{match[1]}({target.rstrip('/')}/README.md)"
         name = path.relative_to(ROOT).as_posix()
-        return f"{match[1]}({home}/blob/{branch}/{name})" if home else match[1][1:-1] if match[1][0] == "[" else match[0]
+        return (
+            f"{match[1]}({home}/blob/{branch}/{name})" if home else match[1][1:-1] if match[1][0] == "[" else match[0]
+        )
 
     return re.sub(r"(\[[^\]\n]*\])\(([^)\s]+)\)", link, text)
 
@@ -53,22 +59,24 @@ def heading_first(notebook):
     first = notebook.cells[0]
     first.source = re.sub(r"^\[!\[Open in Colab\].*\n+", "", first.source)
     for cell in notebook.cells:
-        if set(CAST) & set(cell.metadata.get("tags", [])):
-            cell.metadata.tags = [*cell.metadata.tags, "hide-input"]
-        if "solution" in cell.metadata.get("tags", []):
-            cell.metadata.tags = [*cell.metadata.tags, "hide-cell"]
+        tags = cell.metadata.get("tags", [])
+        cell.metadata.tags = tags + [FOLDED[tag] for tag in tags if tag in FOLDED]
         for output in cell.get("outputs", []):
             describe(output)
     return notebook
 
 
 def describe(output):
-    """A picture's alt text, where myst-nb looks for none: as a page's HTML."""
+    """Mend an output for a page: a picture gets its alt text; code loses colours that are too pale on a page of another one."""
     data = output.get("data", {})
+    if '<div class="highlight"' in data.get("text/html", ""):
+        data["text/html"] = re.sub(r'<span style="[^"]*">', "<span>", data["text/html"])
     if "image/png" in data:
         alt = output.metadata.get("image/png", {}).get("alt", "").replace('"', "&quot;")
         picture = "".join(data["image/png"].split())
-        output["data"] = nbformat.NotebookNode({"text/html": f'<img alt="{alt}" src="data:image/png;base64,{picture}">'})
+        output["data"] = nbformat.NotebookNode(
+            {"text/html": f'<img alt="{alt}" src="data:image/png;base64,{picture}">'}
+        )
 
 
 def copy_pages(home, branch):
@@ -92,6 +100,12 @@ def copy_pages(home, branch):
         shutil.copy(ROOT / "site" / name, SOURCE / name)
 
 
+def finished(page):
+    """A page whose tables call no empty cell a heading, and can be scrolled by keys."""
+    page = re.sub(r"<th([^>]*)>\s*(<p>\s*</p>)?\s*</th>", r"<td\1></td>", page)
+    return page.replace('class="pst-scrollable-table-container"', 'class="pst-scrollable-table-container" tabindex="0"')
+
+
 def main():
     home, branch = repository()
     copy_pages(home, branch)
@@ -100,7 +114,9 @@ def main():
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "1", *settings, SOURCE, OUT]
     if code := subprocess.run(command).returncode:
         return code
-    pages = list(OUT.rglob("*.html"))
+    pages = [path for path in OUT.rglob("*.html") if "_static" not in path.parts]
+    for path in pages:
+        path.write_text(finished(path.read_text(encoding="utf-8")), encoding="utf-8")
     size = sum(path.stat().st_size for path in OUT.rglob("*") if path.is_file()) / 1e6
     print(f"{OUT.relative_to(ROOT)}/index.html: {len(pages)} pages, {size:.0f} MB")
 

@@ -32,12 +32,17 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "build/browser"
+ALONE = {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "yes", "CUDA_VISIBLE_DEVICES": ""}
 WIDTHS, COLOURS = (1366, 390), ("light", "dark")
 PATIENCE = 900  # seconds that a notebook may take
 SETTINGS = {  # of JupyterLab: all cells are drawn, and it asks nothing
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "best-practice"],
+    "rules": {"region": {"enabled": False}},
+}  # the theme's sidebar
 CUT_OFF = """() => [...document.querySelectorAll('.jp-OutputArea-output')].flatMap(output => {
   const edge = document.querySelector('.jp-NotebookPanel').getBoundingClientRect().right + 2;
   const scrolls = e => e && !e.matches('.jp-Notebook') && (
@@ -80,7 +85,7 @@ def answering(log):
 
 @contextlib.contextmanager
 def jupyterlab():
-    """The address of a JupyterLab at work on a copy of the project, with settings of its own; all of it goes away."""
+    """(address, folder) of a JupyterLab at work on a copy of the project, with settings of its own; all of it goes away."""
     with tempfile.TemporaryDirectory() as work:
         project, settings = Path(work) / "project", Path(work) / "settings"
         listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -92,7 +97,7 @@ def jupyterlab():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values))
         own = {name: f"{work}/{name}" for name in ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}  # fmt: skip
-        own |= {"JUPYTERLAB_SETTINGS_DIR": str(settings), "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "yes"}
+        own |= ALONE | {"JUPYTERLAB_SETTINGS_DIR": str(settings)}
         program = ROOT / ".venv" / ("Scripts/jupyter-lab" if os.name == "nt" else "bin/jupyter-lab")
         command = [
             program,
@@ -106,7 +111,7 @@ def jupyterlab():
         with said.open("w") as log:
             server = subprocess.Popen(command, cwd=project, env=os.environ | own, stderr=log)
         try:
-            yield answering(said)
+            yield answering(said), project
         finally:
             server.terminate()
             server.wait(30)
@@ -151,7 +156,7 @@ def look_at_notebook(page, address, name):
     run_from_the_menu(page, address, name)
     faults = [
         f"{name}: {error.splitlines()[-1]}"
-        for error in page.locator("[data-mime-type$='jupyter.error']").all_inner_texts()
+        for error in page.locator("[data-mime-type$='error'], [data-mime-type$='stderr']").all_inner_texts()
     ]
     expected = sum("image/png" in output.get("data", {}) for output in outputs)
     pictures = page.locator(".jp-OutputArea-output img").count()
@@ -164,9 +169,13 @@ def look_at_notebook(page, address, name):
 
 
 def look_at_notebooks(page, names):
-    """One after the other, as they feed each other."""
+    """One after the other, as they feed each other; what the first needs is made by run.py."""
     faults = []
-    with jupyterlab() as address:
+    with jupyterlab() as (address, project):
+        before = [path.stem for path in sorted(project.glob("notebooks/[0-9]*.ipynb")) if path.stem < min(names)]
+        if before:
+            python = ROOT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+            subprocess.run([python, "run.py", "--until", before[-1]], cwd=project, env=os.environ | ALONE, check=True)
         for name in names:
             faults += look_at_notebook(page, address, name)
             print(f"{name}: {len(list(PICTURES.glob(f'{name}-[0-9]*')))} pictures", flush=True)
@@ -195,7 +204,8 @@ def look_at_slides(page, folder):
 
 def dead_links(folder):
     """Links within the site that lead to no file, or to no place in it."""
-    texts = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*.html")}
+    pages = [path for path in folder.rglob("*.html") if "_static" not in path.parts]
+    texts = {path: path.read_text(encoding="utf-8") for path in pages}
     places = {path.resolve(): set(re.findall(r'\bid="([^"]+)"', text)) for path, text in texts.items()}
     for path, text in texts.items():
         for link in set(re.findall(r'(?:href|src)="([^"]+)"', text)):
@@ -215,7 +225,7 @@ def look_at_site(page, folder):
         page.on("request", lambda request: elsewhere.append(request.url))
         for path in sorted(folder.rglob("*.html")):
             name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in {"genindex", "search"}:
+            if name.startswith("_static/"):
                 continue
             for width in WIDTHS:
                 for colour in COLOURS:
@@ -228,11 +238,7 @@ def look_at_site(page, folder):
                     where = f"site/{name}, {width} px, {colour}"
                     wide = page.evaluate("document.documentElement.scrollWidth")
                     faults += [f"{where}: the page is {wide} px wide"] if wide > width else []
-                    for found in (
-                        Axe()
-                        .run(page, options={"runOnly": ["wcag2a", "wcag2aa", "best-practice"]})
-                        .response["violations"]
-                    ):
+                    for found in Axe().run(page, options=RULES).response["violations"]:
                         nodes = "; ".join(str(node["target"]) for node in found["nodes"][:3])
                         faults.append(f"{where}: {found['id']} ({found['impact']}, {len(found['nodes'])}): {nodes}")
             print(f"site/{name}", flush=True)
