@@ -95,5 +95,8 @@ browser: $(VENV)/installed $(SITE)/installed $(if $(filter-out 0%,$(or $(WHAT),a
 	@$(IN_SITE) tests/browser.py $(WHAT)
 
 # copies of the notebooks for a class: with open exercises, and with their solutions filled in
-student solutions: $(VENV)/installed
-	@$(BIN)/python notebooks/student.py $@
+student: $(VENV)/installed
+	@$(BIN)/python notebooks/student.py student
+
+solutions: $(VENV)/installed
+	@$(BIN)/python notebooks/student.py solutions

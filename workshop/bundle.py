@@ -116,7 +116,7 @@ def project_files():
 
 def start_page(targets, wheels):
     """START.md, for this bundle."""
-    text = Path(__file__).with_name("START.md").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("START.template").read_text(encoding="utf-8")
     names = {"linux": "Linux (x86-64)", "windows": "Windows (64 bit)", "macos": "macOS 14 or newer (Apple chip)"}
     rows = [f"* {names[system]}, Python {version}" for system, version in targets]
     corpus = (

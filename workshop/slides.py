@@ -20,12 +20,10 @@ import sys
 from pathlib import Path
 
 import nbformat
-import sphinx_revealjs
 from nbconvert import SlidesExporter
 from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
-REVEAL = Path(sphinx_revealjs.__file__).parent / "_static/revealjs"
 LEFT_OUT = {"Set-up", "Record", "Exercises"}
 CODE, PRINTED, ROWS, REMARK = 10, 12, 8, 30  # lines that a slide has room for; rows of a table; words
 new = nbformat.v4
@@ -132,7 +130,10 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "build/slides", help="the folder (build/slides)")
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(REVEAL, folder / "reveal", dirs_exist_ok=True)
+    import sphinx_revealjs  # in .venv-site
+
+    reveal = Path(sphinx_revealjs.__file__).parent / "_static/revealjs"
+    shutil.copytree(reveal, folder / "reveal", dirs_exist_ok=True)
     for path in sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb")):
         print(f"{folder / path.stem}.html: {write(path, folder)} slides")
 
