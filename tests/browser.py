@@ -121,7 +121,7 @@ def run_from_the_menu(page, address, name):
     """Open a notebook, choose Run → Run All Cells, and wait for its end."""
     page.set_viewport_size({"width": WIDTHS[0], "height": 900})
     page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token=x&reset")
-    page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=120_000)
+    page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", state="attached", timeout=120_000)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
     for command in ("notebook:expand-all-headings", "notebook:clear-all-cell-outputs"):
         page.evaluate(f"() => jupyterapp.commands.execute('{command}')")
