@@ -44,7 +44,7 @@ RULES = {
     "rules": {"region": {"enabled": False}},
 }  # the theme's sidebar
 CUT_OFF = """() => [...document.querySelectorAll('.jp-OutputArea-output')].flatMap(output => {
-  const edge = document.querySelector('.jp-NotebookPanel').getBoundingClientRect().right + 2;
+  const edge = Math.min(innerWidth, document.querySelector('.jp-NotebookPanel').getBoundingClientRect().right) + 2;
   const scrolls = e => e && !e.matches('.jp-Notebook') && (
     /auto|scroll/.test(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth || scrolls(e.parentElement));
   return [...output.querySelectorAll('img, svg, table')].flatMap(e => [
