@@ -1,47 +1,41 @@
-# make run · test · sweep · lab · refresh: each sets up .venv by itself.
+# make run · test · sweep · lab · refresh: each sets up .venv by itself. Without make: python setup_and_run.py
 PYTHON ?= python3
 PARAMS ?=
 # for pip, such as an index of CPU builds of torch (see docs/teaching.md)
 PIP_ARGS ?=
 VENV := .venv
-BIN := $(VENV)/bin
-# what makes a test or a committed output the same everywhere: CPU, no network, no run folder of yours
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+# what makes a committed output the same everywhere: CPU, no network, no run folder of yours
 ALONE := env HF_HUB_OFFLINE=1 ACCELERATE_USE_CPU=yes CUDA_VISIBLE_DEVICES=
 
 .PHONY: run test test-oldest test-newest nbval sweep lab refresh $(wildcard tests/test_*.py)
 .DEFAULT_GOAL := run
 
-# with other versions than constraints.txt says, uv finds the oldest or newest that requirements.txt admits
-RESOLUTION :=
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --resolution $(RESOLUTION) -r requirements.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
+# with other versions than constraints.txt says: lowest-direct or highest of those that requirements.txt admits
+RESOLUTION :=
+
 $(VENV)/installed: requirements.txt constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed: make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv $(VENV)
-	$(if $(RESOLUTION),$(PIP) uv && $(UV),$(PIP) -r requirements.txt -c constraints.txt)
-	@touch $@
+	@$(PYTHON) setup_and_run.py --venv $(VENV) --pip='$(PIP_ARGS)' $(if $(RESOLUTION),--resolution $(RESOLUTION)) setup
 
 run: $(VENV)/installed
-	@$(BIN)/python run.py $(PARAMS)
+	@$(BIN)/python setup_and_run.py --venv $(VENV) run $(PARAMS)
 
 sweep: $(VENV)/installed
 	@$(BIN)/python run.py -p SEED 1 2 3 -p MAX_LEN 12 64 $(PARAMS)
 
-# Two processes of one thread each, the longest parts first: faster than one after the other with two threads.
-LONGEST := tests/test_series.py tests/test_run.py
-TESTS := $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/test_*.py))
 test: $(VENV)/installed
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 --output-sync=target nbval $(TESTS)
+	@$(BIN)/python setup_and_run.py --venv $(VENV) test
 
 test-oldest test-newest: test-%:
 	@$(MAKE) --no-print-directory test VENV=.venv-$* RESOLUTION=$(if $(filter oldest,$*),lowest-direct,highest)
 
 nbval: $(VENV)/installed
-	$(ALONE) $(BIN)/python -m pytest -q -x --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+	@$(BIN)/python setup_and_run.py --venv $(VENV) test notebooks
 
-$(TESTS): $(VENV)/installed
-	$(ALONE) $(BIN)/python -m pytest -q $@
+$(wildcard tests/test_*.py): $(VENV)/installed
+	@$(BIN)/python setup_and_run.py --venv $(VENV) test $@
 
 lab: $(VENV)/installed
 	$(BIN)/jupyter lab notebooks
@@ -65,3 +59,44 @@ badges:
 # each notebook opened alone, with Colab's versions, in an environment of its own (.venv-colab, 5 GB)
 test-colab: $(VENV)/installed
 	@$(BIN)/python tests/colab_alone.py $(if $(PIP_ARGS),--pip='$(PIP_ARGS)')
+
+# one zip for a stick, without a network (workshop/README.md): make bundle FOR="linux:3.11 windows:3.12 macos:3.13"
+.PHONY: bundle test-bundle
+FOR ?=
+bundle: $(VENV)/installed
+	@$(PIP) uv
+	@$(BIN)/python workshop/bundle.py $(if $(PIP_ARGS),--pip='$(PIP_ARGS)') $(FOR)
+
+# build/bert.zip, unpacked in an empty folder and run without a network
+test-bundle:
+	@$(PYTHON) tests/bundle.py
+
+# site, slides, handout and the round with a browser, in an environment of their own (.venv-site)
+.PHONY: site slides handout browser student solutions
+SITE := .venv-site
+IN_SITE := $(SITE)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
+WHAT ?=
+$(SITE)/installed: site/requirements.txt
+	$(PYTHON) -m venv $(SITE)
+	$(IN_SITE) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r $<
+	@touch $@
+
+site: $(SITE)/installed
+	@$(IN_SITE) site/build.py
+
+slides: $(SITE)/installed
+	@$(IN_SITE) workshop/slides.py
+
+handout: $(SITE)/installed
+	@$(IN_SITE) workshop/handout.py
+
+# what people see, in headless Chromium: make browser WHAT="01_setup slides site"
+browser: $(VENV)/installed $(SITE)/installed $(if $(filter-out 0%,$(or $(WHAT),all)),site slides)
+	@$(IN_SITE) tests/browser.py $(WHAT)
+
+# copies of the notebooks for a class: with open exercises, and with their solutions filled in
+student: $(VENV)/installed
+	@$(BIN)/python notebooks/student.py student
+
+solutions: $(VENV)/installed
+	@$(BIN)/python notebooks/student.py solutions

@@ -112,7 +112,8 @@ class _Code(str):
         from pygments.lexers import PythonLexer
 
         box = "background: #f7f7f7; color: #1a1a1a; padding: 0.6em; overflow-x: auto; font-family: monospace"
-        page = highlight(self, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles=box))
+        inner = "background: none; color: inherit; margin: 0"  # else JupyterLab's dark theme paints the code's own ground black
+        page = highlight(self, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles=box, prestyles=inner))
         return {"text/plain": str(self), "text/html": page}
 
 

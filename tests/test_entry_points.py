@@ -7,10 +7,8 @@ import collections
 import contextlib
 import errno
 import http.server
-import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +25,7 @@ from toy import call, executed, start
 import bookkeeping.runs
 import helpers
 import run as door
+import setup_and_run
 from bookkeeping.parameters import DECLARED
 from lesson import sources
 from runner import paths
@@ -423,19 +422,17 @@ def test_a_network_that_misbehaves_ends_in_time(server, tmp_path, monkeypatch, f
         assert sources.find_corpus("auto")[0] == "practice"
 
 
-# ---------------------------------------------------------------- make
+# ---------------------------------------------------------------- setting up (the rest: test_setup_and_run.py)
 
 
 @pytest.mark.parametrize(
     ("version", "fits"), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False), ((2, 7), False)]
 )
-def test_make_refuses_another_python_in_one_sentence(version, fits, monkeypatch):
-    makefile = (helpers.ROOT / "Makefile").read_text(encoding="utf-8")
-    (check,) = re.findall(r"\$\(PYTHON\) -c '(import sys; v = sys.version_info.*?)'", makefile)
-    monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
-    with pytest.raises(SystemExit) as left, contextlib.redirect_stderr(io.StringIO()):
-        exec(check)
-    assert left.value.code == 0 if fits else "make PYTHON=python3.12" in left.value.code
+def test_another_python_is_refused_in_one_sentence(version, fits):
+    if fits:
+        return setup_and_run.check_python(version)
+    with pytest.raises(SystemExit, match=rf"Python {version[0]}.{version[1]} found, .* make PYTHON=python3.12"):
+        setup_and_run.check_python(version)
 
 
 # ---------------------------------------------------------------- the report of all this

@@ -21,9 +21,8 @@ from bookkeeping.parameters import declared
 ROOT = Path(__file__).resolve().parent.parent
 draw = SimpleNamespace(**runpy.run_path(str(ROOT / "results" / "cola" / "draw.py")))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-OURS = [
-    path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in ("runs", "wheels")
-]
+GENERATED = ("runs", "wheels", "build", "student", "solutions")
+OURS = [path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in GENERATED]
 PAGES = [*ROOT.glob("*.md"), *(page for folder in OURS for page in folder.rglob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
