@@ -104,6 +104,7 @@ def test_any_cell_again_after_all_gives_what_it_gave(given, fresh, capsys):
         {"BATCH_SIZE": 8},
         {"SEED": 7},
         {"WEIGHT_DECAY": 0.5},
+        {"POOLING": "mean"},
         {"PADDING": "max_length"},
         {"PRECISION": "bf16"},
     ],
