@@ -23,14 +23,16 @@ def apply(model, asked, header, run):
     if asked == "auto":
         made = f"pooling of {header['name']}, tokens of {run.records['03_tokenize']['finished']}"
         reads, why = run.decided(made, lambda: decide(model, header))
+    own = hasattr(type(model.config)(), "classifier_pooling")  # ModernBERT and its like can do both themselves
     if of(model) != reads:
-        own = hasattr(type(model.config)(), "classifier_pooling")  # ModernBERT and its like can do both themselves
         if not own and (reads == "cls" or not add_mean_layer(model)):
             raise SeriesError(
                 f"{why}, and {header['name']} ({type(model).__name__}) cannot read so: expected "
                 + ("a model without the layer that computes the mean." if reads == "cls" else "POOLING = 'cls'.")
             )
         model.config.classifier_pooling = reads
+    if reads == "mean" and not own:
+        _fix(model)
     return f"The classifier reads {'the mean of all tokens' if reads == 'mean' else '[CLS]'}: {why}."
 
 
@@ -77,30 +79,43 @@ def add_mean_layer(model):
     times their mean, the [CLS] that it adds is next to nothing; its LayerNorm scales the sum to variance 1. A pooler, as
     BERT has it, hands that on, a quarter as large: within tanh's straight part. Neither is trained.
     """
-    layers = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)][-1]
-    layer = copy.deepcopy(layers[-1]).requires_grad_(False)
+    layers = _layers(model)
+    layer, size, count = copy.deepcopy(layers[-1]), len(layers), model.config.num_hidden_layers
     for weights in layer.parameters():
         weights.zero_()
     for module in layer.modules():
         if isinstance(module, torch.nn.LayerNorm):
             module.weight.fill_(1)
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
     try:
         for dense in (layer.attention.self.value, layer.attention.output.dense):
             torch.nn.init.eye_(dense.weight).mul_(TIMES)
         layers.append(layer)
-        model.config.num_hidden_layers += 1
-        if not _computes_mean(model):
-            del layers[-1]
-            model.config.num_hidden_layers -= 1
-            return False
-    except AttributeError:  # built otherwise
+        model.config.num_hidden_layers = count + 1
+        works = _computes_mean(model)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # built otherwise
+        works = False
+    if not works:
+        del layers[size:]
+        model.config.num_hidden_layers = count
         return False
     if pooler := getattr(model.base_model, "pooler", None):
-        torch.nn.init.eye_(pooler.requires_grad_(False).dense.weight).mul_(NEARLY_LINEAR)
+        torch.nn.init.eye_(pooler.dense.weight).mul_(NEARLY_LINEAR)
         pooler.dense.bias.zero_()
+    _fix(model)
     return True
+
+
+def _layers(model):
+    return [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)][-1]
+
+
+def _fix(model):
+    """Train neither the last layer nor the pooler, and drop nothing in the layer: a model that was saved so knows no more of it."""
+    for part in filter(None, [_layers(model)[-1], getattr(model.base_model, "pooler", None)]):
+        part.requires_grad_(False)
+    for module in _layers(model)[-1].modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
 
 
 def _computes_mean(model):

@@ -110,6 +110,10 @@ def test_plain_transformers_loads_it(family, tmp_path):
     loaded, info = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values()) and type(loaded) is type(model)
     assert torch.allclose(loaded.eval()(**batch()).logits, model(**batch()).logits, atol=1e-5)
+    said = pooling.apply(loaded, "auto", {"name": "own", "model": str(tmp_path)}, Run())  # to train it further
+    assert said == "The classifier reads the mean of all tokens: so says the config of own."
+    trained = [[name for name, weights in each.named_parameters() if weights.requires_grad] for each in (model, loaded)]
+    assert trained[0] == trained[1] and loaded.config.num_hidden_layers == model.config.num_hidden_layers
 
 
 @pytest.mark.parametrize("family", ["MPNet", "Albert", "Deberta"])
