@@ -74,6 +74,7 @@ DECLARED = {
     "LEARNING_RATE": number(lambda value: value > 0, "more than 0", or_none=True),
     "WEIGHT_DECAY": number(lambda value: value >= 0, "0 or more"),
     "WARMUP_FRACTION": number(lambda value: 0 <= value < 1, "0 or more and less than 1"),
+    "POOLING": one_of("auto", "cls", "mean"),
     "PADDING": one_of("longest", "max_length"),
     "PRECISION": one_of("auto", "fp32", "bf16", "fp16"),
     # 05_evaluate

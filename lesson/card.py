@@ -132,7 +132,7 @@ def _scores(splits):
 
 def _recipe(run, metrics):
     trained = run["notebooks"]["04_train"]
-    found = ["learning_rate", "precision", "best_epoch"]  # what None and auto became
+    found = ["learning_rate", "precision", "pooling", "best_epoch"]  # what None and auto became
     recipe = metrics["parameters"] | {name: trained[name] for name in found if name in trained}
     yield "## Recipe"
     rows = [f"| `{name}` | {_without_path(value)} |" for name, value in recipe.items()]

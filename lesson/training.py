@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import ctypes
 import re
 import shutil
 import time
@@ -15,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 import helpers
 from helpers import SeriesError, replacing
+from lesson import pooling
 
 
 def make_accelerator(run, precision):
@@ -22,6 +24,8 @@ def make_accelerator(run, precision):
 
     What "auto" and the number of threads came to is kept in the run folder; of several processes the first decides.
     """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc keeps what a model before this one took
+        ctypes.CDLL(None).malloc_trim(0)
     device = helpers.pick_device()
     accelerate.state.AcceleratorState._reset_state()  # it refuses another precision in the same kernel
     state = accelerate.PartialState(cpu=device.type == "cpu")
@@ -148,6 +152,7 @@ class Checkpoint:
         self.parts |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
         self.used = {
             "learning_rate": optimizer.param_groups[0]["initial_lr"],
+            "pooling": pooling.of(self.network),
             "precision": accelerator.mixed_precision,
             "device": helpers.device_name(accelerator.device),
             "threads": torch.get_num_threads(),

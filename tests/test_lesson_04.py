@@ -52,6 +52,11 @@ def checkpoint():
     return helpers.RUNS / "run" / "checkpoint.pt"
 
 
+@pytest.fixture(autouse=True)
+def no_checkpoint_of_another_test(given):
+    checkpoint().unlink(missing_ok=True)
+
+
 class Stop(Exception):
     """What a reader does who interrupts the kernel; not KeyboardInterrupt, which would end pytest where it escapes."""
 
@@ -104,6 +109,7 @@ def test_any_cell_again_after_all_gives_what_it_gave(given, fresh, capsys):
         {"BATCH_SIZE": 8},
         {"SEED": 7},
         {"WEIGHT_DECAY": 0.5},
+        {"POOLING": "mean"},
         {"PADDING": "max_length"},
         {"PRECISION": "bf16"},
     ],

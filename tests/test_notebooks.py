@@ -147,7 +147,7 @@ CELLS = {  # at most, all cells counted; three exercises that check themselves a
     "01_setup": 26 + 16,
     "02_load_cola": 20 + 16,
     "03_tokenize": 26 + 16,
-    "04_train": 42,
+    "04_train": 44,
     "05_evaluate": 42,
     "06_save_and_load": 24,
     "07_compare_runs": 44,
@@ -198,8 +198,8 @@ GLOSSARY = {  # notebook: terms that it explains, in italics, where they first o
     "02_load_cola": "corpus, label, class balance, majority class, accuracy, MCC, minimal pair, in-domain, out-of-domain",
     "03_tokenize": "tokenizer, WordPiece, special tokens, [SEP], [PAD], padding, attention mask, truncation, batch, "
     "validation set, seed",
-    "04_train": "cross-entropy, loss, gradient, backward pass, optimizer, AdamW, step, epoch, learning rate, schedule, warmup, "
-    "clipping, dropout, weight decay, over-fitting, checkpoint, mixed precision",
+    "04_train": "pooling, cross-entropy, loss, gradient, backward pass, optimizer, AdamW, step, epoch, learning rate, schedule, "
+    "warmup, clipping, dropout, weight decay, over-fitting, checkpoint, mixed precision",
     "05_evaluate": "prediction, confusion matrix, true positive, false positive, bootstrap, confidence interval, collapse, "
     "clustered, jackknife, bag of words, balanced accuracy, F1, macro F1, AUROC, calibrated, expected calibration error, "
     "temperature",

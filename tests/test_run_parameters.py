@@ -151,6 +151,7 @@ OUT_OF_RANGE = {
     "LEARNING_RATE": [0, -1e-5],
     "WEIGHT_DECAY": [-0.1],
     "WARMUP_FRACTION": [-0.1, 1],
+    "POOLING": ["max"],
     "PADDING": ["short"],
     "PRECISION": ["fp8"],
     "BOOTSTRAP_SAMPLES": [0, 10_000_001],

@@ -137,6 +137,8 @@ TRAINING = {"history", "predictions"}
         ({"LEARNING_RATE": 2e-3}, TRAINING),
         ({"WEIGHT_DECAY": 0.5}, TRAINING),
         ({"WARMUP_FRACTION": 0.5}, TRAINING),
+        ({"POOLING": "mean"}, TRAINING),
+        ({"POOLING": "cls"}, set()),  # what auto is for this model
         ({"PADDING": "max_length"}, TRAINING),  # by other draws of dropout: see the next test
         ({"PRECISION": "bf16"}, TRAINING),
         ({"BOOTSTRAP_SAMPLES": 137}, set()),
