@@ -53,7 +53,7 @@ def checkpoint():
 
 
 @pytest.fixture(autouse=True)
-def no_checkpoint_of_another_test(given):
+def no_checkpoint_of_another_test(runs):  # noqa: F811
     checkpoint().unlink(missing_ok=True)
 
 
