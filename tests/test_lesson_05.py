@@ -105,7 +105,7 @@ def test_metrics_json_keeps_its_keys(base):  # noqa: F811
 
 
 @pytest.mark.parametrize("size", [1, 2, 32, 33])
-def test_small_sets_can_be_evaluated(tiny, tmp_path, size):  # noqa: F811
+def test_small_sets_can_be_evaluated(tiny, tmp_path, size, capsys):  # noqa: F811
     """As many sentences in test as a batch, one more, and next to none; two for validation; two in-domain."""
     corpus = Path(shutil.copytree(tiny["CORPUS"], tmp_path / "corpus"))
     test = (corpus / "out_of_domain_dev.tsv").read_text().splitlines(keepends=True)
@@ -119,6 +119,9 @@ def test_small_sets_can_be_evaluated(tiny, tmp_path, size):  # noqa: F811
     assert [metrics[split]["n"] for split in ("validation", "in_domain_dev", "test")] == [2, 2, size]
     several = variables["test"]["source"].nunique()
     assert len(variables["sources"]) == (several if several > 1 else 0)
+    asked = re.findall(r"^Right\.$|^This cannot be asked here: .*$", capsys.readouterr().out, re.M)
+    why = "This cannot be asked here: the test set has a single source, or names none."
+    assert asked[-3:] == ["Right."] * 2 + ["Right." if several > 1 else why]
     execute("06_save_and_load", RUN="small")
 
 
@@ -226,11 +229,12 @@ def three(tiny):  # noqa: F811
     return folder, names
 
 
-def test_three_classes_are_evaluated_by_name(three):
+def test_three_classes_are_evaluated_by_name(three, capsys):
     from runner.results import score
 
     folder, names = three
     variables = execute("05_evaluate", RUN="three")
+    assert {"width", "others"} <= set(variables) and capsys.readouterr().out.count("Right.\n") == 3, "the exercises"
     metrics = json.loads((folder / "metrics.json").read_text())
     frame = pd.read_csv(folder / "predictions.csv").query("split == 'test'")
     assert metrics["test"]["mcc"] == pytest.approx(matthews_corrcoef(frame["label"], frame["prediction"]))

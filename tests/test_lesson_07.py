@@ -9,11 +9,12 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 from sklearn.metrics import matthews_corrcoef
 from test_compare_runs import CELLS, answers, empty_sweep, notebook, write_run  # noqa: F401
 
 import helpers
-from lesson import chance, ensembles, power, settings, simulation, sweeps, words
+from lesson import chance, ensembles, exercises, power, settings, simulation, sweeps, words
 
 SOURCES = [
     cell.source for cell in CELLS if cell.cell_type == "code" and "colab-setup" not in cell.metadata.get("tags", [])
@@ -412,6 +413,25 @@ def test_the_solutions_figures_are_those_of_the_runs_that_come_with_the_project(
     assert f"# {math.ceil((seen['seed_noise'] / 0.01) ** 2)} for minilm on CoLA" in solutions
     assert f"# {1 - power.power(3, 0.05, seen['seed_noise']):.0%} for".replace("%", " %") in solutions
     assert seen["begins"] > 0, "the verdict notices, as the last cell says"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_exercises_are_right_for_any_sweep_and_ask_for_no_spread_where_there_is_none(sweep, capsys, seeds):
+    for seed, padding in [(seed, padding) for seed in range(seeds) for padding in ["longest", "max_length"]]:
+        write_run(sweep, f"{seed},{padding}", {"SEED": seed, "PADDING": padding}, answers(0.2, seed + 9 * len(padding)))
+    seen = notebook()
+    said = re.findall(r"^Right\.$|^This cannot be asked here: no setting was repeated", capsys.readouterr().out, re.M)
+    assert said == (
+        ["Right."] * 3 if seeds > 1 else ["This cannot be asked here: no setting was repeated"] * 2 + ["Right."]
+    )
+    if seeds > 1:
+        assert seen["seed_noise"] / np.sqrt(seen["seeds"]) <= 0.01 < seen["seed_noise"] / np.sqrt(seen["seeds"] - 1)
+
+
+def test_how_likely_a_difference_is_missed_is_what_simulated_pairs_say():
+    gained = np.random.default_rng(0).normal(0.05, 0.03 * np.sqrt(2), (20_000, 3))
+    missed = (ttest_1samp(gained, 0, axis=1).pvalue > 0.05).mean()
+    assert exercises.chance_to_miss(3, 0.05, 0.03) == pytest.approx(missed, abs=0.01)
 
 
 def test_the_table_of_false_alarms_is_what_the_script_says():
