@@ -1,20 +1,28 @@
-"""Exercises that check themselves, for the end of 01, 02 and 03: right, nearly, or what to look at. Nobody is graded."""
+"""Exercises that check themselves, for the end of 01, 02, 03, 05 and 07: right, nearly, or what to look at. Nobody is graded."""
 
 import math
 
+import numpy as np
 import torch
+from scipy import stats
+
+import helpers
+from lesson import intervals, power, simulation
 
 
-def check(given, right, look, within=0.01, nearly=0.25):
+def check(given, right, look, within=0.01, nearly=0.25, unknown=""):
     """Print how an answer compares with the right one.
 
     `given`, `right`: numbers or anything with ==; `given` is `...` as long as the stub is open. `look`: what to look at if it is
-    wrong. `within`, `nearly`: how far a number may be off, as a share of the right one.
+    wrong. `within`, `nearly`: how far a number may be off, as a share of the right one. `unknown`: why there is nothing to ask
+    where `right` is None.
     """
-    print(verdict(given, right, look, within, nearly))
+    print(verdict(given, right, look, within, nearly, unknown))
 
 
-def verdict(given, right, look, within=0.01, nearly=0.25):
+def verdict(given, right, look, within=0.01, nearly=0.25, unknown=""):
+    if right is None:
+        return f"This cannot be asked here: {unknown}"
     if given is ...:
         return "Still open: put your answer in place of the three dots, and run that cell and this one."
     try:
@@ -49,3 +57,34 @@ def longer_than(limit, lengths):
 def most_pieces(sentences, lengths):
     """Index of the sentence with the most pieces per word; `lengths` counts its tokens, the two special ones too (03, exercise 3)."""
     return int(((lengths - 2) / sentences.str.split().str.len().to_numpy()).argmax())
+
+
+def interval_width(counts, samples):
+    """Width of the bootstrap's 95 % interval of the MCC; counts: a confusion matrix (05, exercise 2)."""
+    low, high = np.quantile(helpers.bootstrap_mcc(counts, samples), [0.025, 0.975])
+    return float(high - low)
+
+
+def mcc_without(source, test, classes):
+    """MCC of the judged sentences of all other sources; None where there are none (05, exercise 3)."""
+    rest = test[test["source"] != source]
+    return float(helpers.mcc_of_classes(intervals.confusion(rest, classes))) if len(rest) else None
+
+
+def seeds_for(share, spread):
+    """Runs until their spread over seeds adds no more than `share` to a mean's standard error; None: no spread (07, exercise 1)."""
+    return math.ceil((spread / share) ** 2) if spread > 0 else None
+
+
+def chance_to_miss(runs, difference, spread):
+    """How often Student's interval of `runs` pairs holds 0 all the same; None where there is no spread (07, exercise 2)."""
+    return 1 - float(power.power(runs, difference, spread)) if spread > 0 else None
+
+
+def known_effect_begins(effect, seeds):
+    """Low end of Student's interval of max_length less longest in simulated runs (07, exercise 3)."""
+    scores = {"longest": {}, "max_length": {}}
+    for own in simulation.make_up(effect, seeds).metrics.values():
+        scores[own["parameters"]["PADDING"]][own["parameters"]["SEED"]] = own["test"]["mcc"]
+    gained = [scores["max_length"][seed] - score for seed, score in scores["longest"].items()]
+    return float(stats.ttest_1samp(gained, 0).confidence_interval().low)

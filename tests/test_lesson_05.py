@@ -14,9 +14,8 @@ from test_series import NOTEBOOKS, base, execute, runs, series, tiny, vouch_for 
 
 import helpers
 
-PROSE = "\n".join(
-    cell.source for cell in nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells if cell.cell_type == "markdown"
-)
+CELLS = nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells
+PROSE = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
 
 
 def run_each_cell_twice(notebook, **parameters):
@@ -62,8 +61,15 @@ def test_the_width_in_the_prose_is_that_of_the_published_intervals():
 def test_the_example_and_the_exercise_are_computed_rightly():
     labels, answers = np.repeat([1, 0], [16, 4]), np.repeat([1, 0, 1, 0], [15, 1, 3, 1])
     assert matthews_corrcoef(labels, answers) == pytest.approx(12 / 48) == helpers.mcc(1, 3, 1, 15)
-    counts = re.search(r"`helpers.mcc\((tn=\d+, fp=\d+, fn=\d+, tp=\d+)\)` gives (\d\.\d\d)", PROSE)
-    assert round(float(eval(f"helpers.mcc({counts[1]})")), 2) == float(counts[2])
+    given = prose(r"accepts (\d+) of (\d+) acceptable sentences and (\d+) of (\d+) unacceptable ones")
+    tp, positives, fp, negatives = map(int, given)
+    labels = np.repeat([1, 1, 0, 0], [tp, positives - tp, fp, negatives - fp])
+    answers = np.repeat([1, 0, 1, 0], [tp, positives - tp, fp, negatives - fp])
+    check = next(cell.source for cell in CELLS if "check(by_hand" in cell.source)
+    assert matthews_corrcoef(labels, answers) == pytest.approx(float(re.search(r"by_hand, (\S+),", check)[1]), abs=5e-4)
+    (right, n, above) = prose(r"Its accuracy, (\d+) of (\d+), is only (\S+) above the constant answer")
+    assert right == (labels == answers).sum() and n == len(labels)
+    assert above == pytest.approx(right / n - positives / n, abs=5e-3)
 
 
 def test_the_three_surest_hits_and_errors_are_shown(base):  # noqa: F811
@@ -99,7 +105,7 @@ def test_metrics_json_keeps_its_keys(base):  # noqa: F811
 
 
 @pytest.mark.parametrize("size", [1, 2, 32, 33])
-def test_small_sets_can_be_evaluated(tiny, tmp_path, size):  # noqa: F811
+def test_small_sets_can_be_evaluated(tiny, tmp_path, size, capsys):  # noqa: F811
     """As many sentences in test as a batch, one more, and next to none; two for validation; two in-domain."""
     corpus = Path(shutil.copytree(tiny["CORPUS"], tmp_path / "corpus"))
     test = (corpus / "out_of_domain_dev.tsv").read_text().splitlines(keepends=True)
@@ -113,6 +119,9 @@ def test_small_sets_can_be_evaluated(tiny, tmp_path, size):  # noqa: F811
     assert [metrics[split]["n"] for split in ("validation", "in_domain_dev", "test")] == [2, 2, size]
     several = variables["test"]["source"].nunique()
     assert len(variables["sources"]) == (several if several > 1 else 0)
+    asked = re.findall(r"^Right\.$|^This cannot be asked here: .*$", capsys.readouterr().out, re.M)
+    why = "This cannot be asked here: the test set has a single source, or names none."
+    assert asked[-3:] == ["Right."] * 2 + ["Right." if several > 1 else why]
     execute("06_save_and_load", RUN="small")
 
 
@@ -220,11 +229,12 @@ def three(tiny):  # noqa: F811
     return folder, names
 
 
-def test_three_classes_are_evaluated_by_name(three):
+def test_three_classes_are_evaluated_by_name(three, capsys):
     from runner.results import score
 
     folder, names = three
     variables = execute("05_evaluate", RUN="three")
+    assert {"width", "others"} <= set(variables) and capsys.readouterr().out.count("Right.\n") == 3, "the exercises"
     metrics = json.loads((folder / "metrics.json").read_text())
     frame = pd.read_csv(folder / "predictions.csv").query("split == 'test'")
     assert metrics["test"]["mcc"] == pytest.approx(matthews_corrcoef(frame["label"], frame["prediction"]))

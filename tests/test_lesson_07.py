@@ -2,17 +2,19 @@
 
 import io
 import json
+import math
 import re
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_1samp
 from sklearn.metrics import matthews_corrcoef
 from test_compare_runs import CELLS, answers, empty_sweep, notebook, write_run  # noqa: F401
 
 import helpers
-from lesson import chance, ensembles, power, settings, simulation, sweeps, words
+from lesson import chance, ensembles, exercises, power, settings, simulation, sweeps, words
 
 SOURCES = [
     cell.source for cell in CELLS if cell.cell_type == "code" and "colab-setup" not in cell.metadata.get("tags", [])
@@ -401,15 +403,35 @@ def test_the_exercise_comes_out_as_its_solution_says(monkeypatch, capsys, effect
     monkeypatch.setattr(sweeps, "find", lambda name: simulation.make_up(effect, seeds))
     notebook(RESAMPLES=10000)
     assert re.search(said.replace("+", r"\+"), capsys.readouterr().out)
-    solution = next(cell.source for cell in CELLS if "simulation.make_up" in cell.source)
+    solution = CELLS[-1].source
     assert all(number in solution for number in re.findall(r"\+\d.\d+", said))
 
 
 def test_the_solutions_figures_are_those_of_the_runs_that_come_with_the_project():
     seen = notebook(SWEEP="sweep")
-    exercises = CELLS[-1].source
-    assert f"{(seen['seed_noise'] / 0.01) ** 2:.0f} here" in exercises
-    assert f"{1 - power.power(3, 0.05, seen['seed_noise']):.0%}".replace("%", " % here") in exercises
+    solutions = "\n".join(cell.source for cell in CELLS if "solution" in cell.metadata.get("tags", []))
+    assert f"# {math.ceil((seen['seed_noise'] / 0.01) ** 2)} for minilm on CoLA" in solutions
+    assert f"# {1 - power.power(3, 0.05, seen['seed_noise']):.0%} for".replace("%", " %") in solutions
+    assert seen["begins"] > 0, "the verdict notices, as the last cell says"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_exercises_are_right_for_any_sweep_and_ask_for_no_spread_where_there_is_none(sweep, capsys, seeds):
+    for seed, padding in [(seed, padding) for seed in range(seeds) for padding in ["longest", "max_length"]]:
+        write_run(sweep, f"{seed},{padding}", {"SEED": seed, "PADDING": padding}, answers(0.2, seed + 9 * len(padding)))
+    seen = notebook()
+    said = re.findall(r"^Right\.$|^This cannot be asked here: no setting was repeated", capsys.readouterr().out, re.M)
+    assert said == (
+        ["Right."] * 3 if seeds > 1 else ["This cannot be asked here: no setting was repeated"] * 2 + ["Right."]
+    )
+    if seeds > 1:
+        assert seen["seed_noise"] / np.sqrt(seen["seeds"]) <= 0.01 < seen["seed_noise"] / np.sqrt(seen["seeds"] - 1)
+
+
+def test_how_likely_a_difference_is_missed_is_what_simulated_pairs_say():
+    gained = np.random.default_rng(0).normal(0.05, 0.03 * np.sqrt(2), (20_000, 3))
+    missed = (ttest_1samp(gained, 0, axis=1).pvalue > 0.05).mean()
+    assert exercises.chance_to_miss(3, 0.05, 0.03) == pytest.approx(missed, abs=0.01)
 
 
 def test_the_table_of_false_alarms_is_what_the_script_says():
@@ -442,8 +464,10 @@ def test_the_script_of_that_table_writes_it(tmp_path):
 
 
 def test_the_lesson_is_short_and_speaks_of_a_batch_only_where_sentences_are_meant():
-    code = [cell.source.splitlines() for cell in CELLS if cell.cell_type == "code"]
-    assert len(CELLS) <= 44 and sum(map(len, code)) <= 220 and max(map(len, code)) <= 20
+    kinds = {"exercise", "solution", "check"}
+    lesson = [cell for cell in CELLS if not kinds & set(cell.metadata.get("tags", []))]
+    code = [cell.source.splitlines() for cell in lesson if cell.cell_type == "code"]
+    assert len(CELLS) <= 44 + 16 and sum(map(len, code)) <= 220 and max(map(len, code)) <= 20
     prose = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
     assert re.findall(r"batch\w*", prose.lower()) in ([], ["batches"]), "a set of runs is a sweep"
     for term in ["sweep", "spread", "paired test", "false alarm", "power", "best of n", "ensemble"]:

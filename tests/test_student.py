@@ -91,6 +91,11 @@ def test_verdicts(given, right, begins):
     assert verdict(given, right, "look").startswith(begins)
 
 
+@pytest.mark.parametrize("given", [..., 0.1, float("nan")])
+def test_what_cannot_be_asked_is_said_so(given):
+    assert verdict(given, None, "look", unknown="no seeds.") == "This cannot be asked here: no seeds."
+
+
 @pytest.mark.parametrize("name", OPEN)
 def test_an_exercise_is_stub_solution_check_and_the_copies_are_whole(name, tmp_path):
     cells = [cell for cell in NOTEBOOKS[name].cells if any(student.has(cell, kind) for kind in KINDS)]
@@ -108,8 +113,8 @@ def test_an_exercise_is_stub_solution_check_and_the_copies_are_whole(name, tmp_p
     assert not any(cell.get("outputs") for cell in given.cells + solved.cells)
 
 
-def test_the_first_notebooks_have_exercises():
-    assert {"01_setup", "02_load_cola", "03_tokenize"} <= set(OPEN)
+def test_five_notebooks_have_exercises():
+    assert {"01_setup", "02_load_cola", "03_tokenize", "05_evaluate", "07_compare_runs"} <= set(OPEN)
 
 
 @pytest.mark.slow
