@@ -103,7 +103,7 @@ def write_sweep(name):
 
 def another(name, now):
     """A value that a parameter takes and has not now."""
-    for value in (0.3, 1, 8, 200, "max_length", "bf16"):
+    for value in (0.3, 1, 8, 200, "max_length", "bf16", "mean"):
         try:
             if typed(name, value) != now:
                 return typed(name, value)
