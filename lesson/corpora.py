@@ -92,7 +92,7 @@ def quoting_note(frame):
     By the format's rule quotation marks are ordinary characters; pandas' to_csv, for one, adds and doubles them.
     """
     quoted = frame["sentence"].str.fullmatch(r'".*""[^"]+"".*"')
-    if "mark" not in frame or not quoted.any():  # of other formats, the library takes quoting off
+    if not quoted.any():
         return None
     first = frame.index[quoted][0] + 1
     return (

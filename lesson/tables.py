@@ -12,7 +12,7 @@ import re
 import pandas as pd
 
 from bookkeeping import SeriesError
-from lesson.corpora import COLA_CLASSES, read_sentences
+from lesson.corpora import COLA_CLASSES, quoting_note, read_sentences
 
 DELIMITED, JSON, EXCEL = {".csv", ".tsv"}, {".jsonl", ".ndjson", ".json"}, {".xlsx", ".xls"}
 SUFFIXES = DELIMITED | JSON | EXCEL | {".parquet"}
@@ -253,8 +253,11 @@ def load(place, text_column=None, label_column=None):
                 f"{place['train'].name}: all labels are {label}, and one kind of sentence teaches nothing: expected both, 1 "
                 "for acceptable and 0 for not. Add the other kind, or take another CORPUS."
             )
-        asked = text_column is not None or label_column is not None
-        return splits, COLA_CLASSES, ["CoLA's format has its columns fixed: yours are not asked for."] * asked
+        notes = {place[split].name: quoting_note(frame) for split, frame in splits.items()}
+        said = [f"{name}: {note}" for name, note in notes.items() if note]
+        if text_column is not None or label_column is not None:
+            said.append("CoLA's format has its columns fixed: TEXT_COLUMN and LABEL_COLUMN change nothing.")
+        return splits, COLA_CLASSES, said
     parts, said = [], []
     for split, source, frame, how in _tables(place):
         text, label, why = find_columns(frame, text_column, label_column)
