@@ -67,14 +67,7 @@ def _read_delimited(path):
         frame.apply(lambda column: column.str.count(r"\r\n|\n|\r")).sum(axis=1).add(1).cumsum().shift(fill_value=0) + 1
     )
     frame.index = begins.astype(int)
-    empty = frame.isna() | (frame == "")
-    frame = frame[~empty.all(axis=1)]
-    if (short := frame.isna().any(axis=1)).any():
-        line = frame.index[short][0]
-        raise SeriesError(
-            f"{path.name}, line {line}: {frame.loc[line].notna().sum()} fields where {frame.shape[1]} were expected, as in "
-            "line 1. Mend or remove the line."
-        )
+    frame = frame[(frame != "").any(axis=1)]  # what is not an empty line
     name = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}[delimiter]
     return _with_header(frame), f"{name} between the fields{'' if quoting == csv.QUOTE_MINIMAL else ', no quoting'}"
 
@@ -104,7 +97,11 @@ def _parse(source, delimiter, quoting, **options):
 
 
 def _dialect(path, head, ends):
-    """(delimiter, quoting) by which the beginning of a file falls into the same number of fields, at least 2, in each row."""
+    """(delimiter, quoting) by which the beginning of a file falls into rows of two fields or more.
+
+    Of several, that whose header has names that are known here, then that which leaves the fewest fields empty, as where a
+    row ends early. Quotation marks are text only where none encloses a field.
+    """
     order = ["\t", ",", ";", "|"] if path.suffix.lower() == ".tsv" else [",", ";", "\t", "|"]
     fitting, problem = [], None
     for delimiter in order:
@@ -114,10 +111,11 @@ def _dialect(path, head, ends):
             except pd.errors.ParserError as error:
                 problem = problem or (_reason(error) if delimiter in head.splitlines()[0] else None)
                 continue
+            if quoting == csv.QUOTE_NONE and frame.apply(lambda column: column.str.fullmatch('".*"')).any(axis=None):
+                break
             if frame.shape[1] > 1:
-                whole = frame[frame.notna().sum(axis=1) > 1]
-                known = _named(frame.iloc[0], TEXT_NAMES) is not None and _named(frame.iloc[0], LABEL_NAMES) is not None
-                fitting.append((known, len(whole) == len(frame), delimiter, quoting))
+                known = all(_named(frame.iloc[0], names) is not None for names in (TEXT_NAMES, LABEL_NAMES))
+                fitting.append((known, (frame != "").to_numpy().mean(), delimiter, quoting))
             break
     if not fitting:
         problem = problem or "one column where a text and a label were expected, with , ; tab or | between them"
