@@ -26,7 +26,7 @@ from bookkeeping import SeriesError
 from bookkeeping.files import replacing, write_json  # noqa: F401
 from bookkeeping.runs import NEEDS, Run, check_parameters, read_run, versions  # noqa: F401
 from bookkeeping.sums import sha256  # noqa: F401
-from lesson.corpora import COLA_FILES, read_sentences  # noqa: F401
+from lesson.corpora import COLA_FILES, read_sentences, read_split  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent
 RUNS = Path(os.environ.get("BERT_RUNS", ROOT / "runs"))

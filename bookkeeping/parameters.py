@@ -62,6 +62,8 @@ DECLARED = {
     "RUN": Declared(str, is_run_folder, f"{FOLDER_NAME}, or the full path of a folder"),
     # 02_load_cola
     "CORPUS": Declared(str),
+    "TEXT_COLUMN": Declared(str, or_none=True),
+    "LABEL_COLUMN": Declared(str, or_none=True),
     # 03_tokenize; the model says how long a sentence may be at most
     "MODEL_NAME": Declared(str),
     "MAX_LEN": Declared(int, lambda value: value >= 3, "3 ([CLS], one piece, [SEP]) or more"),

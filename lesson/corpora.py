@@ -1,4 +1,4 @@
-"""Corpora as files: CoLA's own format, checked line by line."""
+"""Corpora as files: CoLA's own format, checked line by line, and what 02 keeps of any corpus."""
 
 import pandas as pd
 
@@ -9,6 +9,7 @@ COLA_FILES = {  # our names → the corpus' own; the tutorial's "test set" is th
     "in_domain_dev": "in_domain_dev.tsv",
     "test": "out_of_domain_dev.tsv",
 }
+COLA_CLASSES = ["unacceptable", "acceptable"]  # 0 and 1
 LONGEST_SENTENCE = 100_000  # characters; what is longer is a file that was read wrongly
 
 
@@ -55,6 +56,19 @@ def read_sentences(path):
     return frame.astype({"label": "int8"})
 
 
+def read_split(folder, split):
+    """The sentences of one split of a run folder: DataFrame with source, label (int64), sentence, a row each (03_tokenize).
+
+    No rows where the corpus has no such split. Raises SeriesError where an older version of 02 wrote the folder.
+    """
+    path = folder / "corpus" / f"{split}.parquet"
+    if path.exists():
+        return pd.read_parquet(path)
+    if not path.with_name("train.parquet").exists():
+        raise SeriesError(f"the run {folder.name!r} has no corpus/train.parquet: run 02_load_cola again.")
+    return pd.DataFrame({"source": [], "label": [], "sentence": []}).astype({"label": "int64"})
+
+
 def _bytes(path):
     try:
         return path.read_bytes()
@@ -62,6 +76,14 @@ def _bytes(path):
         raise SeriesError(
             f"{path} cannot be read ({error}): expected a file that is whole and that you may read. Copy or download it again."
         ) from None
+
+
+def counts(frame, classes):
+    """How many sentences each class has, in words; of more than ten classes the largest and the smallest (02_load_cola)."""
+    of = frame["label"].map(dict(enumerate(classes))).value_counts()
+    if len(of) > 10:
+        return f"{len(of)} classes: {of.index[0]} {of.iloc[0]:,} to {of.index[-1]} {of.iloc[-1]:,}"
+    return ", ".join(f"{of.get(name, 0):,} {name}" for name in classes)
 
 
 def quoting_note(frame):

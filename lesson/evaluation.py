@@ -14,7 +14,7 @@ from lesson.intervals import confusion
 
 def read_corpus(folder, split):
     """DataFrame with source and sentence of one split of a run's corpus/, a row a sentence (05_evaluate)."""
-    return helpers.read_sentences(folder / "corpus" / f"{split}.tsv")[["source", "sentence"]]
+    return helpers.read_split(folder, split)[["source", "sentence"]]
 
 
 def sentences_of(run, tokens, split):

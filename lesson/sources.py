@@ -17,6 +17,7 @@ import zipfile
 from pathlib import Path
 
 from helpers import COLA_FILES, ROOT, SeriesError, pick_device, replacing, sha256
+from lesson import tables
 
 DATA = Path(os.environ.get("BERT_DATA", ROOT / "data"))
 OFFLINE = os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}
@@ -105,9 +106,10 @@ def _keep(zipped, target):
 
 
 def find_corpus(corpus):
-    """Resolve CORPUS to (name, {split: Path of its .tsv}, one sentence that says why) (02_load_cola).
+    """Resolve CORPUS to (name, where it lies as tables.load takes it, one sentence that says why) (02_load_cola).
 
-    `corpus`: "auto", "cola", "practice", or a folder or zip of one's own that holds CoLA's three files.
+    `corpus`: "auto", "cola", "practice", a folder or zip of one's own that holds CoLA's three files, a table or a folder of
+    tables (docs/own_data.md), or "hub:owner/name[:config]". Where CoLA's files lie is {split: Path}.
     "auto" takes CoLA if it is here or can be fetched within seconds, else the practice corpus; a name
     that was asked for is never replaced by another.
     """
@@ -124,9 +126,15 @@ def find_corpus(corpus):
         return "cola", _cola_files(zipped), "CoLA 1.1 is at hand."
     if corpus == "cola":
         return "cola", _cola_files(fetch_cola()), "CoLA 1.1 was asked for."
+    if corpus.startswith("hub:"):
+        name = corpus.removeprefix("hub:")
+        return re.sub("[/:]", "-", name), corpus, f"The data set {name} of the Hugging Face hub was asked for."
     for own in _places(corpus):
-        return own.stem, _cola_files(own), f"Your own corpus, {own.name}, was asked for."
-    raise SeriesError(f"CORPUS is {corpus!r}: expected 'auto', 'cola', 'practice', or a folder or zip that exists.")
+        place = own if tables.is_table(own) else _cola_files(own)
+        return own.stem, place, f"Your own corpus, {own.name}, was asked for."
+    raise SeriesError(
+        f"CORPUS is {corpus!r}: expected 'auto', 'cola', 'practice', hub:owner/name, or a file, folder or zip that exists."
+    )
 
 
 def _places(text):
@@ -152,7 +160,9 @@ def _cola_files(place):
     if not whole:
         lacking = sorted(names - {name for files in found.values() for name in files})
         problem = f"has no {' and no '.join(lacking)}" if lacking else "has its files in different places"
-        raise SeriesError(f"{place.name} {problem}: expected {_expected_files()}, there or in raw/.")
+        raise SeriesError(
+            f"{place.name} {problem}: expected {_expected_files()}, there or in raw/, or tables named train and test."
+        )
     best = [parent for parent in whole if _rank(parent) == min(map(_rank, whole))]
     if len(best) > 1:
         several = ", ".join(sorted(f"{parent.as_posix()}/" for parent in best))
@@ -181,7 +191,8 @@ def _members(place):
         listed = zipfile.ZipFile(place).infolist()
     except Exception as error:  # also of a zip that was cut, or damaged
         raise SeriesError(
-            f"{place.name} is neither a folder nor a whole zip ({error}): expected one that holds {_expected_files()}."
+            f"{place.name} is neither a folder nor a whole zip ({error}), nor a table by its name "
+            f"({' '.join(sorted(tables.SUFFIXES))}): expected one of these; a folder or zip holds {_expected_files()}."
         ) from None
     members = []
     for member in listed:

@@ -41,8 +41,9 @@ def _ids(tokenizer, sentences, **options):
 
 
 def read_corpus(folder):
-    """The sentences of a run folder: {split: DataFrame}, in the order train, in_domain_dev, test (03_tokenize)."""
-    return {split: helpers.read_sentences(folder / "corpus" / f"{split}.tsv") for split in helpers.COLA_FILES}
+    """The sentences of a run folder: {split: DataFrame} of the splits it has, in the order of helpers.SPLITS (03_tokenize)."""
+    corpus = {split: helpers.read_split(folder, split) for split in helpers.SPLITS}
+    return {split: frame for split, frame in corpus.items() if len(frame)}
 
 
 def compact(corpus, encoded, is_validation, max_len):
@@ -52,7 +53,7 @@ def compact(corpus, encoded, is_validation, max_len):
     """
     ids, lengths = (np.concatenate(parts) for parts in zip(*encoded.values()))
     numbers = [np.full(len(frame), helpers.SPLITS.index(split), dtype=np.int8) for split, frame in corpus.items()]
-    numbers[0][is_validation] = helpers.SPLITS.index("validation")
+    numbers[0][is_validation] = helpers.SPLITS.index("validation")  # of train, the first
     tensors = {
         "ids": ids,
         "offsets": np.concatenate([[0], lengths.clip(max=max_len).cumsum()]),
@@ -116,8 +117,10 @@ def _say_if_padding_matters(name, network, tokenizer, max_len):
         )
 
 
-def set_aside(labels, fraction, seed):
-    """Which sentences are for validation: bool [sentences], drawn by scikit-learn's train_test_split (03_tokenize).
+def set_aside(corpus, fraction, seed):
+    """Which sentences of train are for validation: bool [sentences], drawn by scikit-learn's train_test_split (03_tokenize).
+
+    corpus: what read_corpus gives. None are where it brings a validation set of its own, which is said.
 
     Raises SeriesError where one side would have no sentence, or a single class: then the MCC is 0 whatever a model
     answers, and cannot choose an epoch. A side of a single sentence is said and let pass.
@@ -125,7 +128,11 @@ def set_aside(labels, fraction, seed):
     from sklearn.model_selection import train_test_split
 
     other = f"Take another SPLIT_SEED than {seed}, or another VALIDATION_FRACTION than {fraction}."
-    labels, positions = np.asarray(labels), np.arange(len(labels))
+    labels = corpus["train"]["label"].to_numpy()
+    positions = np.arange(len(labels))
+    if "validation" in corpus:
+        print("The corpus brings a validation set: VALIDATION_FRACTION and SPLIT_SEED change nothing.")
+        return np.zeros(len(labels), dtype=bool)
     try:
         _, aside = train_test_split(positions, random_state=seed, test_size=fraction)
     except ValueError as error:  # nothing left to train on

@@ -89,7 +89,8 @@ def write_run(sweep, name, parameters, prediction, label=LABEL, validation=None,
     pd.DataFrame({"epoch": [1, 2], "training_loss": 0.5, "validation_mcc": curve, "seconds": 60.0}).to_csv(
         sweep / name / "history.csv", index=False
     )
-    (sweep / name / "corpus" / "test.tsv").write_text("source\t1\t\tA sentence that must not be shown.\n" * len(label))
+    hidden = {"source": "source", "label": 1, "sentence": ["A sentence that must not be shown."] * len(label)}
+    pd.DataFrame(hidden).to_parquet(sweep / name / "corpus" / "test.parquet")
     tokens = (
         {}
         if longest is None

@@ -73,7 +73,7 @@ def built_upon(notebook):
 
 def test_a_run_vouches_for_every_file_that_is_read_again(finished):
     files = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
-    assert {"corpus/train.tsv", "tokens.safetensors", "model/model.safetensors", "metrics.json"} <= files
+    assert {"corpus/train.parquet", "tokens.safetensors", "model/model.safetensors", "metrics.json"} <= files
     others = {"run.json", "model/README.md"}  # the one has a checksum of its own, the other is for people
     assert files - kept_files(finished).keys() == others
 

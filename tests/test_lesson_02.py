@@ -66,8 +66,8 @@ def test_small_corpora_are_shown_as_they_are_each_cell_twice(tmp_path, contents)
     variables, printed = run_cells("02_load_cola", times=2, RUN=f"small-{len(contents)}", CORPUS=small)
     assert ("no MCC on test can mean anything" in printed) == ("test" in contents)
     for split, name in helpers.COLA_FILES.items():
-        kept = helpers.RUNS / f"small-{len(contents)}" / "corpus" / f"{split}.tsv"
-        assert kept.read_bytes() == Path(small, name).read_bytes()
+        kept = helpers.read_split(helpers.RUNS / f"small-{len(contents)}", split)
+        assert kept.equals(helpers.read_sentences(Path(small, name)).astype({"label": "int64"}))
     record = helpers.read_run(helpers.RUNS / f"small-{len(contents)}")["notebooks"]["02_load_cola"]
     assert record["sentences"] == {split: len(frame) for split, frame in variables["splits"].items()}
 
@@ -79,7 +79,7 @@ def test_odd_sentences_are_kept_and_read_alike_by_pandas(tmp_path):
     variables, _ = run_cells("02_load_cola", RUN="odd", CORPUS=own)
     assert variables["train"]["sentence"].tolist() == odd
     assert variables["train"]["source"].tolist() == [f"{i:03}" for i in range(len(odd))]
-    assert (helpers.RUNS / "odd" / "corpus" / "train.tsv").read_bytes() == text.encode()
+    assert helpers.read_split(helpers.RUNS / "odd", "train").equals(variables["train"])
 
 
 def test_quoted_sentences_are_noted(tmp_path):
@@ -124,4 +124,4 @@ def test_a_corpus_changed_midway_is_not_recorded(tmp_path):
     variables, _ = run_cells("02_load_cola", RUN="midway", CORPUS=own)
     variables["CORPUS"] = "practice"
     with pytest.raises(helpers.SeriesError, match="CORPUS was .* run the notebook again from its parameters on"):
-        exec("run.finish(files={'corpus': write_corpus}, corpus=corpus, why=why, sentences=sizes)", variables)
+        exec("run.finish(files={'corpus': write_corpus}, sentences=sizes, **record)", variables)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers
@@ -37,9 +38,11 @@ def load(run, folder):
     def write(target):
         target.mkdir()
         for split, name in helpers.COLA_FILES.items():
-            shutil.copy(Path(folder, name), target / f"{split}.tsv")
+            helpers.read_sentences(Path(folder, name)).to_parquet(target / f"{split}.parquet")
 
-    helpers.begin("02_load_cola", {"RUN": run, "CORPUS": folder}).finish(files={"corpus": write}, corpus="own")
+    helpers.begin("02_load_cola", {"RUN": run, "CORPUS": folder}).finish(
+        files={"corpus": write}, corpus="own", classes=["unacceptable", "acceptable"]
+    )
 
 
 def write_corpus(folder, **sentences):
@@ -190,7 +193,7 @@ def split(rows, seed, fraction=0.1):
 
 def test_the_split_is_the_original_tutorials():
     labels = np.array([0, 1] * 500)
-    assert (compacting.set_aside(labels, 0.1, 2018) == split(labels, 2018)).all()
+    assert (compacting.set_aside({"train": pd.DataFrame({"label": labels})}, 0.1, 2018) == split(labels, 2018)).all()
 
 
 @pytest.fixture(scope="module")

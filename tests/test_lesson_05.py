@@ -152,7 +152,7 @@ def test_predict_py_uses_the_temperature_and_06_takes_it_along(base, tmp_path, c
     temperature = variables["temperature"]
     assert config(base[0] / "model") == config(tmp_path / "copy") == temperature != 1
     assert json.loads((base[0] / "metrics.json").read_text())["analysis"]["temperature"] == temperature
-    sentences = helpers.read_sentences(base[0] / "corpus" / "test.tsv")["sentence"]
+    sentences = helpers.read_split(base[0], "test")["sentence"]
     (tmp_path / "lines.txt").write_text("".join(f"{sentence}\n" for sentence in sentences))
     for model in [base[0] / "model", tmp_path / "copy"]:
         judged = tmp_path / f"{model.parent.name}.csv"
@@ -217,7 +217,7 @@ def three(tiny):  # noqa: F811
     tokens["labels"] = torch.arange(len(tokens["labels"])) % 7 % 3
     keep = {"validation": 1, "test": 3}
     tokens["split"][tokens["split"] == 2] = keep["test"]
-    tokens["row"][tokens["split"] == 3] %= len(helpers.read_sentences(folder / "corpus" / "test.tsv"))
+    tokens["row"][tokens["split"] == 3] %= len(helpers.read_split(folder, "test"))
     save_file(tokens, folder / "tokens.safetensors", metadata=about)
     torch.manual_seed(1)
     helpers.load_model(folder / "model", names).save_pretrained(folder / "model")

@@ -186,7 +186,7 @@ def test_the_export_is_whole_and_as_readable_as_new_files_are(base, here, tmp_pa
     finally:
         os.umask(old)
     tokens, _ = helpers.load_tokens(base[0])
-    texts = helpers.read_sentences(base[0] / "corpus" / "test.tsv")["sentence"].tolist()
+    texts = helpers.read_split(base[0], "test")["sentence"].tolist()
     ids = transformers.AutoTokenizer.from_pretrained(tmp_path / "empty")(texts, truncation=True)["input_ids"]
     starts = tokens["offsets"][helpers.rows_of(tokens, "test")]
     assert [tokens["ids"][start : start + len(row)].tolist() for start, row in zip(starts, ids)] == ids

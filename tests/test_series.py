@@ -113,7 +113,7 @@ def results(folder):
     tokens, header = helpers.load_tokens(folder)
     metrics = json.loads((folder / "metrics.json").read_text())
     return {
-        "sentences": (folder / "corpus" / "train.tsv").read_text(encoding="utf-8"),
+        "sentences": helpers.read_split(folder, "train").to_dict("list"),
         "ids": tokens["ids"].tolist(),
         "split": tokens["split"].tolist(),
         "history": history(folder).to_dict("list"),
@@ -300,7 +300,7 @@ def test_metrics_agree_with_the_predictions_and_scikit_learn(base):
         assert metrics[split]["mcc"] == pytest.approx(matthews_corrcoef(frame["label"], frame["prediction"]))
         assert metrics[split]["accuracy"] == pytest.approx(accuracy_score(frame["label"], frame["prediction"]))
         assert metrics[split]["collapsed"] == (frame["prediction"].nunique() == 1)
-        sentences = helpers.read_sentences(base[0] / "corpus" / f"{split.replace('validation', 'train')}.tsv")
+        sentences = helpers.read_split(base[0], split.replace("validation", "train"))
         assert (sentences["label"].iloc[frame["row"]].to_numpy() == frame["label"]).all(), "rows point into the files"
 
     labels = torch.tensor([1] * 354 + [0] * 162).numpy()

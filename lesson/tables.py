@@ -1,0 +1,387 @@
+"""Corpora as people have them, a text and a label a row: CSV, JSON lines, Parquet, Excel, or a data set of the hub.
+
+pandas, pyarrow and datasets read the formats; here stand the guesses about them, each said in one sentence, and the rules
+for what is wrong in a table. Nothing is dropped, shifted or reordered without a word.
+"""
+
+import csv
+import io
+import json
+import re
+
+import pandas as pd
+
+from bookkeeping import SeriesError
+from lesson.corpora import COLA_CLASSES, quoting_note, read_sentences
+
+DELIMITED, JSON, EXCEL = {".csv", ".tsv"}, {".jsonl", ".ndjson", ".json"}, {".xlsx", ".xls"}
+SUFFIXES = DELIMITED | JSON | EXCEL | {".parquet"}
+TEXT_NAMES = ["text", "sentence", "review", "content", "message", "question", "comment", "title", "utterance", "query"]
+LABEL_NAMES = ["label", "labels", "class", "category", "target", "topic", "intent", "sentiment", "y", "rating"]
+SPLIT_NAMES = {"train": "train", "training": "train", "test": "test"}
+SPLIT_NAMES |= dict.fromkeys(["validation", "valid", "val", "dev"], "validation")
+MOST_CLASSES, FEWEST_SENTENCES = 100, 6
+TEST_FRACTION, SPLIT_SEED = 0.2, 2018  # of a test set that is cut here
+
+
+# ---------------------------------------------------------------- one file
+
+
+def read_table(path):
+    """DataFrame of text, a row a record, "" where nothing stands; its index is the line at which the record begins.
+
+    Returns (frame, sentence on how it was read). Raises SeriesError with file and line where it cannot be read.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix in DELIMITED:
+            return _read_delimited(path)
+        if suffix in JSON:
+            return _read_json_lines(path), "JSON lines"
+        frame = pd.read_parquet(path) if suffix == ".parquet" else pd.read_excel(path, dtype=str, keep_default_na=False)
+    except ImportError as error:
+        raise SeriesError(f"{path.name}: {error}. Install it, or save the table as CSV in UTF-8.") from None
+    except (OSError, ValueError) as error:
+        raise SeriesError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from None
+    first = 2 if suffix in EXCEL else 1
+    frame.index = pd.RangeIndex(first, first + len(frame))
+    return _as_text(frame), "Parquet" if suffix == ".parquet" else "Excel"
+
+
+def _read_delimited(path):
+    encoding = _encoding(path)
+    with open(path, encoding=encoding, newline="") as file:
+        head = file.read(1_000_000)
+    if not head.strip():
+        raise SeriesError(f"{path.name} is empty: expected a line per record.")
+    if len(head) == 1_000_000:
+        head = head[: max(head.rfind("\n"), 1)]
+    # where lines end in \n, a \r is a character like others; pandas takes it for an end unless told
+    ends = {"lineterminator": "\n"} if "\n" in head and not head.partition("\n")[0].endswith("\r") else {}
+    delimiter, quoting = _dialect(path, head, ends)
+    try:
+        frame = _parse(path, delimiter, quoting, encoding=encoding, **ends)
+    except pd.errors.ParserError as error:
+        raise SeriesError(f"{path.name}: {_reason(error)}. Mend that line, or save the file anew as CSV.") from None
+    begins = (
+        frame.apply(lambda column: column.str.count(r"\r\n|\n|\r")).sum(axis=1).add(1).cumsum().shift(fill_value=0) + 1
+    )
+    frame.index = begins.astype(int)
+    frame = frame[(frame != "").any(axis=1)]  # what is not an empty line
+    name = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}[delimiter]
+    return _with_header(frame), f"{name} between the fields{'' if quoting == csv.QUOTE_MINIMAL else ', no quoting'}"
+
+
+def _encoding(path):
+    """UTF-16 where the file says so, as spreadsheets write it; else UTF-8, or a SeriesError with the line."""
+    with open(path, "rb") as file:
+        if file.read(2) in {b"\xff\xfe", b"\xfe\xff"}:
+            return "utf-16"
+        file.seek(0)
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = line[error.start]
+                raise SeriesError(
+                    f"{path.name}, line {number}: byte {byte:#04x} is not UTF-8. Save the file as CSV in UTF-8."
+                ) from None
+    return "utf-8-sig"
+
+
+def _parse(source, delimiter, quoting, **options):
+    return pd.read_csv(
+        source, sep=delimiter, quoting=quoting, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False,
+        na_filter=True, na_values=[], **options,
+    )  # fmt: skip
+
+
+def _dialect(path, head, ends):
+    """(delimiter, quoting) by which the beginning of a file falls into rows of two fields or more.
+
+    Of several, that whose header has names that are known here, then that which leaves the fewest fields empty, as where a
+    row ends early. Quotation marks are text only where none encloses a field.
+    """
+    order = ["\t", ",", ";", "|"] if path.suffix.lower() == ".tsv" else [",", ";", "\t", "|"]
+    fitting, problem = [], None
+    for delimiter in order:
+        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+            try:
+                frame = _parse(io.StringIO(head, newline=""), delimiter, quoting, **ends)
+            except pd.errors.ParserError as error:
+                problem = problem or (_reason(error) if delimiter in head.splitlines()[0] else None)
+                continue
+            if quoting == csv.QUOTE_NONE and frame.apply(lambda column: column.str.fullmatch('".*"')).any(axis=None):
+                break
+            if frame.shape[1] > 1:
+                known = all(_named(frame.iloc[0], names) is not None for names in (TEXT_NAMES, LABEL_NAMES))
+                fitting.append((known, (frame != "").to_numpy().mean(), delimiter, quoting))
+            break
+    if not fitting:
+        problem = problem or "one column where a text and a label were expected, with , ; tab or | between them"
+        raise SeriesError(f"{path.name}: {problem}. Mend the file, or save it anew as CSV.")
+    best = max(fitting, key=lambda one: one[:2])  # of equals the first
+    return best[2], best[3]
+
+
+def _reason(error):
+    text = str(error).splitlines()[0]
+    if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
+        return f"line {found[2]}: {found[3]} fields where {found[1]} were expected"
+    if found := re.search(r"EOF inside string starting at row (\d+)", text):
+        return f"line {int(found[1]) + 1}: a quotation mark that is never closed"
+    return text
+
+
+def _with_header(frame):
+    """The first row as names of the columns, where it is one: its names are known, or one of its values never recurs."""
+    first, rest = frame.iloc[0], frame.iloc[1:]
+    repeated = [column for column in frame if 1 < rest[column].nunique() <= min(MOST_CLASSES, len(rest) / 2)]
+    known = any(_named(first, names) is not None for names in (TEXT_NAMES, LABEL_NAMES))
+    if known or any(first[column] not in set(rest[column]) for column in repeated) and first.is_unique:
+        rest.columns = first.str.strip().tolist()
+        return rest
+    frame.columns = [str(number) for number in range(frame.shape[1])]
+    return frame
+
+
+def _read_json_lines(path):
+    columns, lines = {}, []
+    with open(path, encoding=_encoding(path), newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise SeriesError(
+                    f"{path.name}, line {number}: not JSON ({error}). Expected one object a line."
+                ) from None
+            if not isinstance(record, dict):
+                raise SeriesError(f"{path.name}, line {number}: {type(record).__name__} where an object was expected.")
+            if re.search("[\ud800-\udfff]", "".join(value for value in record.values() if isinstance(value, str))):
+                raise SeriesError(f"{path.name}, line {number}: half a character (a lone surrogate). Mend the line.")
+            for name in record.keys() - columns.keys():
+                columns[name] = [None] * len(lines)
+            lines.append(number)
+            for name, values in columns.items():
+                values.append(record.get(name))
+    return _as_text(pd.DataFrame(columns, index=lines, dtype=object))
+
+
+def _as_text(frame):
+    """Every value as text: 1.0 as 1, true as true, nothing as nothing."""
+
+    def text(value):
+        if isinstance(value, str):
+            return value
+        if value is None or value != value:
+            return ""
+        if isinstance(value, bool) or type(value).__name__ == "bool":
+            return str(bool(value)).lower()
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+    return pd.DataFrame({str(name): frame[name].map(text).astype(object) for name in frame}, index=frame.index)
+
+
+# ---------------------------------------------------------------- which column is which
+
+
+def _named(names, known):
+    """The first of `names` that is, or contains as a word, one of the `known` ones, in their order; else None."""
+    lowered = {str(name).strip().lower(): name for name in names}
+    return next((lowered[name] for name in known if name in lowered), None)
+
+
+def find_columns(frame, text_column=None, label_column=None):
+    """(name of the text's column, of the label's, sentence with the reason of each). Raises SeriesError for none."""
+    found, reasons = {}, []
+    for what, asked, known in [("LABEL_COLUMN", label_column, LABEL_NAMES), ("TEXT_COLUMN", text_column, TEXT_NAMES)]:
+        rest = [name for name in frame if name not in found.values()]
+        if asked is not None:
+            if asked not in frame.columns:
+                raise SeriesError(f"{what} is {asked!r}: expected one of {', '.join(map(str, frame.columns))}.")
+            found[what], why = asked, "as asked"
+        elif (name := _named(rest, known)) is not None:
+            found[what], why = name, "by its name"
+        else:
+            found[what], why = _guess(frame[rest], what)
+        reasons.append(f"{'labels' if what == 'LABEL_COLUMN' else 'texts'} from column {found[what]!r} ({why})")
+    return found["TEXT_COLUMN"], found["LABEL_COLUMN"], ", ".join(reversed(reasons))
+
+
+def _guess(frame, what):
+    lengths = {name: frame[name].str.len().mean() for name in frame}
+    if what == "LABEL_COLUMN":
+        kinds = {name: frame[name].nunique() for name in frame}
+        lengths = {name: lengths[name] for name, n in kinds.items() if 1 < n <= min(MOST_CLASSES, len(frame) / 2)}
+    if not lengths:
+        raise SeriesError(
+            f"no column looks like {'labels: 2 to 100 values that recur' if what == 'LABEL_COLUMN' else 'texts'}. The "
+            f"columns are {', '.join(map(str, frame.columns))}: name one as {what}."
+        )
+    if what == "LABEL_COLUMN":
+        return min(lengths, key=lengths.get), "the shortest values that recur"
+    return max(lengths, key=lengths.get), "the longest values"
+
+
+# ---------------------------------------------------------------- a corpus
+
+
+def is_table(place):
+    """Whether a Path is a file that is read here, or a folder with a train file of that kind."""
+    if place.is_dir():
+        return any(SPLIT_NAMES.get(path.stem.lower()) == "train" for path in _table_files(place))
+    return place.suffix.lower() in SUFFIXES
+
+
+def load(place, text_column=None, label_column=None):
+    """(splits, classes, said): what a corpus holds, wherever it lies (02_load_cola).
+
+    place: {split: Path} of CoLA's three files; or the Path of a table, or of a folder of tables named train, validation or
+    dev, and test; or "hub:owner/name[:config]". splits: {"train", perhaps "validation" and "in_domain_dev", "test":
+    DataFrame of source, label (int64, index into classes), sentence, and of CoLA mark}; said: sentences on what was
+    guessed, dropped and cut. Raises SeriesError with file, line, what was found and what was expected.
+    """
+    if isinstance(place, dict):
+        splits = {split: read_sentences(path).astype({"label": "int64"}) for split, path in place.items()}
+        label, *others = splits["train"]["label"].unique()
+        if not others:
+            raise SeriesError(
+                f"{place['train'].name}: all labels are {label}, and one kind of sentence teaches nothing: expected both, 1 "
+                "for acceptable and 0 for not. Add the other kind, or take another CORPUS."
+            )
+        notes = {place[split].name: quoting_note(frame) for split, frame in splits.items()}
+        said = [f"{name}: {note}" for name, note in notes.items() if note]
+        if text_column is not None or label_column is not None:
+            said.append("CoLA's format has its columns fixed: TEXT_COLUMN and LABEL_COLUMN change nothing.")
+        return splits, COLA_CLASSES, said
+    parts, said = [], []
+    for split, source, frame, how in _tables(place):
+        text, label, why = find_columns(frame, text_column, label_column)
+        said.append(f"{source}: {len(frame):,} records, {how}; {why}.")
+        part = pd.DataFrame({"sentence": frame[text], "name": frame[label].str.strip(), "line": frame.index})
+        column = split is None and _split_column(frame.drop(columns=[text, label]))
+        if column:
+            said.append(f"Column {column!r} says which split a row is of.")
+        part["split"] = frame[column].str.strip().str.lower().map(SPLIT_NAMES).to_numpy() if column else split
+        parts.append(part.assign(file=source))
+    rows = pd.concat(parts, ignore_index=True)
+    rows = _drop(rows, rows["sentence"].str.strip() == "", "without a text", said)
+    rows = _drop(rows, rows["name"] == "", "without a label", said)
+    rows = _drop(rows, rows.groupby("name")["sentence"].transform("nunique") < 2, "of a class with one text only", said)
+    classes = _in_order(rows["name"].unique())
+    if not 2 <= len(classes) <= MOST_CLASSES or len(rows) < FEWEST_SENTENCES:
+        raise SeriesError(
+            f"{parts[0]['file'].iloc[0] if len(parts[0]) else place}: {len(rows)} sentences with {len(classes)} different "
+            f"labels: expected at least {FEWEST_SENTENCES}, and 2 to {MOST_CLASSES} classes of two texts or more. "
+            "Is another column meant (TEXT_COLUMN, LABEL_COLUMN)?"
+        )
+    torn = rows.groupby("sentence")["name"].transform("nunique") > 1
+    again = rows.duplicated("sentence") & ~torn
+    for found, what in [(again, "repeat a text"), (torn, "hold a text that stands under two labels")]:
+        if found.any():
+            said.append(f"{found.sum():,} rows {what} ({_where(rows[found])}): kept as they are.")
+    rows["label"] = rows["name"].map({name: number for number, name in enumerate(classes)}).astype("int64")
+    return _split(rows.assign(source=""), said), classes, said
+
+
+def _where(rows):
+    """Where rows stand, in words: the first five of them."""
+    first = rows.head(5).groupby("file", sort=False)["line"]
+    words = "; ".join(f"{file}, line {', '.join(map(str, lines))}" for file, lines in first)
+    return words + " …" * (len(rows) > 5)
+
+
+def _table_files(folder):
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def _tables(place):
+    """[(split or None, its source in words, DataFrame of text, how it was read)]."""
+    if isinstance(place, str):
+        return _from_hub(place.removeprefix("hub:"))
+    if place.is_file():
+        return [(None, place.name, *read_table(place))]
+    files = {}
+    for path in _table_files(place):
+        split = SPLIT_NAMES.get(path.stem.lower())
+        if split in files:
+            raise SeriesError(f"{place.name}: {files[split].name} and {path.name} are both {split}: keep one of them.")
+        files |= {split: path} if split else {}
+    return [(split, path.name, *read_table(path)) for split, path in files.items()]
+
+
+def _from_hub(name):
+    name, _, config = name.partition(":")
+    try:
+        import datasets
+
+        loaded = datasets.load_dataset(name, config or None)
+    except Exception as error:  # whatever the hub or the network did: the reader needs the way out
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        raise SeriesError(
+            f"CORPUS is 'hub:{name}': the data set cannot be loaded ({reason}). Expected hub:owner/name or "
+            "hub:owner/name:config, the library datasets, and a network; a file of your own needs neither."
+        ) from None
+    tables = []
+    for split, part in loaded.items():
+        frame = part.to_pandas()
+        for column, kind in part.features.items():
+            if isinstance(kind, datasets.ClassLabel):
+                frame[column] = [kind.int2str(int(value)) if value >= 0 else None for value in frame[column]]
+        frame.index = pd.RangeIndex(1, 1 + len(frame))
+        if split in SPLIT_NAMES:
+            tables.append((SPLIT_NAMES[split], f"{name}, {split}", _as_text(frame), "of the Hugging Face hub"))
+    if "train" not in {split for split, *_ in tables}:
+        raise SeriesError(f"CORPUS is 'hub:{name}': its splits are {', '.join(loaded)}: expected one named train.")
+    return tables
+
+
+def _split_column(frame):
+    """The column that says which split a row is of: all its values are names of splits, train among them."""
+    for name in frame:
+        values = set(frame[name].str.strip().str.lower().unique())
+        if "train" in {SPLIT_NAMES.get(value) for value in values} and values <= SPLIT_NAMES.keys():
+            return name
+    return None
+
+
+def _drop(rows, bad, what, said):
+    """`rows` without the bad ones, which `said` then counts and names."""
+    if bad.any():
+        said.append(f"Dropped: {bad.sum():,} rows {what} ({_where(rows[bad])}).")
+    return rows[~bad]
+
+
+def _in_order(names):
+    """Class names in order: numbers as numbers, words as words. Of two, the second is the positive one."""
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        return sorted(names)
+
+
+def _split(rows, said):
+    """{split: its rows}. A test set that is not given is cut from train: stratified, copies of a text on one side."""
+    from sklearn.model_selection import train_test_split
+
+    rows = rows.assign(split=rows["split"].fillna("train"))
+    if not (rows["split"] == "test").any():
+        ours = rows[rows["split"] == "train"].drop_duplicates("sentence")
+        by_class = ours["name"].value_counts()
+        size = max(round(TEST_FRACTION * len(ours)), len(by_class))  # each class at least once
+        stratify = ours["name"] if by_class.min() > 1 else None
+        _, test = train_test_split(ours["sentence"], test_size=size, random_state=SPLIT_SEED, stratify=stratify)
+        cut = (rows["split"] == "train") & rows["sentence"].isin(set(test))
+        rows.loc[cut, "split"] = "test"
+        said.append(
+            f"No test set is given: {cut.sum():,} rows are cut off as one, by class, copies of a text together."
+        )
+    if rows.loc[rows["split"] == "train", "label"].nunique() < 2:
+        raise SeriesError(
+            "all sentences to train on are of one class: expected two or more. Give other splits, or none."
+        )
+    parts = {split: rows[rows["split"] == split] for split in ("train", "validation", "test")}
+    columns = ["source", "label", "sentence"]
+    return {split: part[columns].reset_index(drop=True) for split, part in parts.items() if len(part)}

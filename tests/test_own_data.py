@@ -1,0 +1,204 @@
+"""Any text classification through the series: the example table by 02 to 07, formats, splits, and what bad tables get."""
+
+import json
+import runpy
+
+import pandas as pd
+import pytest
+from test_series import execute, runs, series, tiny  # noqa: F401
+
+import helpers
+from lesson import export, sources, tables
+
+REQUESTS = helpers.ROOT / "data" / "examples" / "requests.csv"
+TOPICS = ["account", "billing", "delivery", "praise"]
+
+
+def load(place, **columns):
+    """(splits, classes, all that is said) of a corpus, by the door of 02."""
+    splits, classes, said = tables.load(sources.find_corpus(str(place))[1], **columns)
+    return splits, classes, " ".join(said)
+
+
+def pairs_of(splits, classes):
+    return sorted(
+        (text, classes[label]) for part in splits.values() for text, label in zip(part["sentence"], part["label"])
+    )
+
+
+def frame(n=30):
+    return pd.DataFrame(
+        {"text": [f"Sentence {i}, “é” 🙂\nof {i % 3}" for i in range(n)], "label": [f"k{i % 3}" for i in range(n)]}
+    )
+
+
+# ---------------------------------------------------------------- the whole series
+
+
+@pytest.fixture(scope="module")
+def own(tiny):  # noqa: F811
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "fresh_process", _in_this_process)
+        for seed in (1, 2):
+            given = tiny | {"CORPUS": str(REQUESTS), "SEED": seed, "BOOTSTRAP_SAMPLES": 500}
+            folder, variables = series(f"requests/seed{seed}", until="06_save_and_load", **given)
+        yield folder, variables
+
+
+def _in_this_process(program, question):
+    import contextlib
+    import io
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as answer:
+        patch.setattr("sys.stdin", io.StringIO(json.dumps(question)))
+        exec(program, {})
+    return json.loads(answer.getvalue())
+
+
+def test_the_example_passes_the_whole_series_by_its_classes(own):
+    folder, _ = own
+    record = helpers.read_run(folder)["notebooks"]
+    assert record["02_load_cola"]["classes"] == TOPICS and record["06_save_and_load"]["pairs_right"] == {}
+    config = json.loads((folder / "model" / "config.json").read_text())
+    assert list(config["id2label"].values()) == TOPICS
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test"]["mcc"] > 0.2 and metrics["classes"] == TOPICS and "in_domain_dev" not in metrics
+    judged = pd.read_csv(folder / "predictions.csv")
+    test = helpers.read_split(folder, "test")
+    assert judged[judged["split"] == "test"]["label"].tolist() == test["label"].tolist()
+    assert {f"probability_{name}" for name in TOPICS} <= set(judged)
+
+
+def test_07_compares_runs_of_several_classes(own):
+    execute("07_compare_runs", SWEEP="requests", RESAMPLES=200)
+
+
+def test_the_example_is_what_its_script_writes_and_every_row_arrives(monkeypatch, tmp_path):
+    make = runpy.run_path(str(REQUESTS.with_name("make_requests.py")))
+    splits, classes, said = load(REQUESTS)
+    assert pairs_of(splits, classes) == sorted((text, topic) for _, _, text, topic in make["rows"]())
+    assert "1 rows repeat a text" in said and "2 rows hold a text that stands under two labels" in said
+    assert not set(splits["train"]["sentence"]) & set(splits["test"]["sentence"])
+    again, _, _ = load(REQUESTS)
+    assert all(again[split].equals(splits[split]) for split in splits)
+
+
+# ---------------------------------------------------------------- formats and splits
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet", "xlsx"])
+def test_every_format_gives_the_same_rows(tmp_path, suffix):
+    path, rows = tmp_path / f"own.{suffix}", frame()
+    {
+        "csv": lambda: rows.to_csv(path, index=False),
+        "tsv": lambda: rows.to_csv(path, index=False, sep="\t", encoding="utf-16"),
+        "jsonl": lambda: rows.to_json(path, orient="records", lines=True),
+        "parquet": lambda: rows.to_parquet(path),
+        "xlsx": lambda: rows.to_excel(path, index=False),
+    }[suffix]()
+    splits, classes, _ = load(path)
+    assert classes == ["k0", "k1", "k2"] and pairs_of(splits, classes) == sorted(zip(rows["text"], rows["label"]))
+    assert splits["test"]["label"].value_counts().tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("by", ["files", "column"])
+def test_given_splits_are_kept_and_the_given_validation_set_chooses(tmp_path, tiny, by):  # noqa: F811
+    names = ["train"] * 20 + ["dev"] * 6 + ["test"] * 4
+    rows = frame().assign(part=names)
+    if by == "files":
+        for name, part in rows.groupby("part"):
+            part[["text", "label"]].to_csv(tmp_path / f"{name}.csv", index=False)
+    else:
+        rows.to_csv(tmp_path / "one.csv", index=False)
+    place = tmp_path if by == "files" else tmp_path / "one.csv"
+    splits, _, said = load(place)
+    assert {split: len(part) for split, part in splits.items()} == {"train": 20, "validation": 6, "test": 4}
+    assert splits["validation"]["sentence"].tolist() == rows["text"][20:26].tolist() and "cut off" not in said
+    folder, _ = series(f"given-{by}", **tiny | {"CORPUS": str(place), "EPOCHS": 1, "BOOTSTRAP_SAMPLES": 200})
+    judged = pd.read_csv(folder / "predictions.csv")
+    own = judged[judged["split"] == "validation"]
+    assert own["label"].tolist() == splits["validation"]["label"].tolist() and own["row"].tolist() == list(range(6))
+
+
+def test_columns_are_guessed_or_named(tmp_path):
+    rows = frame().assign(kind="ab", mood=["x", "y"] * 15)
+    rows.to_csv(tmp_path / "own.csv", index=False)
+    _, classes, said = load(tmp_path / "own.csv")
+    assert classes == ["k0", "k1", "k2"] and "labels from column 'label' (by its name)" in said
+    _, classes, said = load(tmp_path / "own.csv", label_column="mood")
+    assert classes == ["x", "y"] and "'mood' (as asked)" in said
+    with pytest.raises(helpers.SeriesError, match="TEXT_COLUMN is 'txt': expected one of text, label, kind, mood"):
+        load(tmp_path / "own.csv", text_column="txt")
+
+
+def test_what_is_dropped_is_counted_and_named(tmp_path):
+    lines = [
+        "text,label",
+        *(f"Sentence {i}.,{'yes' if i % 2 else 'no'}" for i in range(20)),
+        ",yes",
+        "No label",
+        "",
+        "Alone.,rare",
+    ]
+    (tmp_path / "own.csv").write_text("\n".join(lines) + "\n")
+    splits, classes, said = load(tmp_path / "own.csv")
+    assert classes == ["no", "yes"] and sum(map(len, splits.values())) == 20
+    for what in [
+        "1 rows without a text (own.csv, line 22)",
+        "1 rows without a label (own.csv, line 23)",
+        "1 rows of a class with one text only (own.csv, line 25)",
+    ]:
+        assert f"Dropped: {what}" in said
+
+
+# ---------------------------------------------------------------- bad tables
+
+GOOD = "text,label\n" + "".join(f"Sentence {i}.,k{i % 2}\n" for i in range(10))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("own.csv", b"", "own.csv is empty"),
+        ("own.csv", GOOD.encode() + b"Caf\xe9.,k1\n", "own.csv, line 12: byte 0xe9 is not UTF-8"),
+        ("own.csv", GOOD.encode() + b"one,two,k1\n", "own.csv: line 12: 3 fields where 2 were expected"),
+        (
+            "own.csv",
+            GOOD.encode() + b'"A, b.",k1\n"never closed,k1\n',
+            "own.csv: line 13: a quotation mark that is never closed",
+        ),
+        ("own.csv", b"text\nOne.\nTwo.\n", "one column where a text and a label were expected"),
+        ("own.csv", b"text,label\n" + b"Same.,k1\n" * 9, "with 0 different labels: expected .* 2 to 100 classes"),
+        ("own.jsonl", b'{"text": "One.", "label": 1}\n{"text"\n', "own.jsonl, line 2: not JSON"),
+        ("own.jsonl", b"[1]\n", "own.jsonl, line 1: list where an object was expected"),
+        ("own.jsonl", b'{"text": "\\ud83d", "label": 1}\n', "own.jsonl, line 1: half a character"),
+        ("own.parquet", b"PAR1", "own.parquet cannot be read"),
+        ("own.xlsx", b"PK", "own.xlsx cannot be read"),
+    ],
+)
+def test_a_bad_table_gets_one_message_before_anything_is_written(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(helpers.SeriesError, match=words):
+        execute("02_load_cola", RUN=f"bad-{tmp_path.name}", CORPUS=str(tmp_path / name))
+    assert not (helpers.RUNS / f"bad-{tmp_path.name}" / "corpus").exists()
+
+
+def test_a_data_set_of_the_hub_that_cannot_be_had_is_said_in_one_message():
+    with pytest.raises(helpers.SeriesError, match="CORPUS is 'hub:no/such': the data set cannot be loaded"):
+        execute("02_load_cola", RUN="hub", CORPUS="hub:no/such")
+
+
+def test_a_data_set_of_the_hub_is_read_by_its_class_names(monkeypatch):
+    import datasets
+
+    labels = datasets.ClassLabel(names=["zero", "one"])
+    part = datasets.Dataset.from_dict(
+        {"text": [f"Sentence {i}." for i in range(20)], "label": [i % 2 for i in range(20)]}
+    )
+    part = part.cast_column("label", labels)
+    given = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda *name: given.append(name) or datasets.DatasetDict(train=part))
+    name, place, _ = sources.find_corpus("hub:owner/name:config")
+    splits, classes, said = tables.load(place)
+    assert name == "owner-name-config" and given == [("owner/name", "config")] and classes == ["one", "zero"]
+    assert pairs_of(splits, classes) == sorted((f"Sentence {i}.", ["zero", "one"][i % 2]) for i in range(20))
