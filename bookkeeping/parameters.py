@@ -80,12 +80,12 @@ DECLARED = {
     "BOOTSTRAP_SAMPLES": whole(100, 10_000_000),  # an interval needs its tails
     # 06_save_and_load
     "EXPORT_DIR": Declared(str, or_none=True),
-    # 08_error_analysis
-    "BLIMP_PAIRS": whole(0, 1000),
     # 07_compare_runs
     "SWEEP": Declared(str, is_folder_name, FOLDER_NAME),
     "COMPARE": Declared(str, or_none=True),
     "RESAMPLES": whole(100, 1_000_000),
+    # 08_error_analysis
+    "BLIMP_PAIRS": whole(0, 1000),
 }
 
 

@@ -41,7 +41,9 @@ def blimp(pairs, seed=0, folder=None):
     rows = [own[i] for own in found.values() for i in sorted(dice.choice(PAIRS, pairs, replace=False))]
     names = {"UID": "paradigm", "sentence_good": "acceptable", "sentence_bad": "unacceptable"}
     frame = pd.DataFrame(rows)[list(names)].rename(columns=names)
-    of = pd.read_csv(PUBLISHED, index_col="paradigm")["phenomenon"]  # the paper's 12; the files have s-selection besides
+    of = pd.read_csv(PUBLISHED, index_col="paradigm")[
+        "phenomenon"
+    ]  # the paper's 12; the files have s-selection besides
     return frame.assign(phenomenon=frame["paradigm"].map(of))
 
 
@@ -81,8 +83,6 @@ def shares(answers, by):
 def published(by="paradigm"):
     """DataFrame of others' shares, by paradigm or mean by phenomenon: ngram, lstm, txl, gpt2, people (08_error_analysis)."""
     table = pd.read_csv(PUBLISHED)
-    return (
-        table.set_index("paradigm").drop(columns="phenomenon")
-        if by == "paradigm"
-        else (table.drop(columns="paradigm").groupby("phenomenon").mean())
-    )
+    if by == "paradigm":
+        return table.set_index("paradigm").drop(columns="phenomenon")
+    return table.drop(columns="paradigm").groupby("phenomenon").mean()

@@ -47,23 +47,23 @@ def doubled_word(sentence):
 
 
 def article_behind(sentence):
-    """An article behind its noun: two words swapped that English does not swap."""
+    """An article behind the next word: two words swapped that English does not swap."""
     found = re.search(r"(?<=\w )(the|a|an) (\w+)", sentence)
     return found and f"{sentence[: found.start()]}{found[2]} {found[1]}{sentence[found.end() :]}"
 
 
 STAYS = {"no full stop": full_stop, "contraction": contraction, "another name": another_name}
-TURNS = {"doubled word": doubled_word, "article behind its noun": article_behind}
+TURNS = {"doubled word": doubled_word, "article behind the next word": article_behind}
 
 
 def changed(sentences):
     """DataFrame with change, should (stay or turn), before, after (08_error_analysis).
 
-    sentences: DataFrame with label and sentence. What should turn a verdict is done to acceptable sentences only.
+    sentences: DataFrame with label and sentence. What should turn a verdict is done to sentences of the last class only.
     """
     rows = []
     for should, changes in [("stay", STAYS), ("turn", TURNS)]:
-        own = sentences if should == "stay" else sentences[sentences["label"] == 1]
+        own = sentences if should == "stay" else sentences[sentences["label"] == sentences["label"].max()]
         for change, make in changes.items():
             rows += [(change, should, before, make(before)) for before in own["sentence"]]
     frame = pd.DataFrame(rows, columns=["change", "should", "before", "after"])
@@ -75,7 +75,8 @@ def verdicts(changes, judge):
 
     What should turn counts only where the verdict was acceptable before: else there is nothing to turn.
     """
-    was, now = ((judge(changes[text].tolist()).argmax(dim=1) > 0).numpy() for text in ("before", "after"))
+    given = [judge(changes[text].tolist()) for text in ("before", "after")]
+    was, now = ((each.argmax(dim=1) == each.shape[1] - 1).numpy() for each in given)
     frame = changes.assign(was=was, now=now)
     frame = frame[(frame["should"] == "stay") | frame["was"]]
     return frame.assign(as_it_should=(frame["was"] == frame["now"]) == (frame["should"] == "stay"))

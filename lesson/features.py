@@ -54,13 +54,18 @@ def annotations(kind="major", folder=None):
 
 
 def judged(run):
-    """DataFrame of what 05 judged besides validation: split, row, label, prediction, probability, source, sentence (08_error_analysis)."""
+    """DataFrame of what 05 judged besides validation: split, row, label, prediction, probability, source, sentence, right, sure (08_error_analysis).
+
+    sure: the probability of what it says.
+    """
     frame = pd.read_csv(run.folder / "predictions.csv").query("split != 'validation'").reset_index(drop=True)
     parts = []
     for split, own in frame.groupby("split", sort=False):
         corpus = evaluation.read_corpus(run.folder, split).iloc[own["row"]]
         parts.append(own.assign(source=corpus["source"].to_numpy(), sentence=corpus["sentence"].to_numpy()))
-    return pd.concat(parts).assign(right=lambda all: all["label"] == all["prediction"])
+    frame = pd.concat(parts)
+    sure = evaluation.probabilities(frame, evaluation.classes_of(run)).max(axis=1)
+    return frame.assign(right=frame["label"] == frame["prediction"], sure=sure)
 
 
 def features_of(run, sentences, kind="major", folder=None):
@@ -133,7 +138,8 @@ def by_length(sentences, parts=4):
     table = rows.agg(n="size", accuracy="mean")
     ends = [binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson") for _, right in rows]
     table[["low", "high"]] = [tuple(each) for each in ends]
-    table.index = [f"{int(each.left) + 1} to {int(each.right)} words" for each in table.index]
+    ends = [(round(each.left) + 1, round(each.right)) for each in table.index]
+    table.index = [f"{low} to {high} words" if low < high else f"{high} words" for low, high in ends]
     return table
 
 
@@ -145,15 +151,27 @@ def points(table, everything, of="sentences"):
 
     table: a row a point, with n, accuracy, low, high, and q where it was tested; everything: the share of all.
     """
-    figure, ax = plt.subplots(figsize=(7, 1.2 + 0.22 * len(table)))
-    survives = (table["q"] < 0.05).to_numpy() if "q" in table else np.zeros(len(table), bool)
+    figure, ax = plt.subplots(figsize=(7, 1.4 + 0.22 * len(table)))
     places = np.arange(len(table))
     ax.hlines(places, table["low"], table["high"], color="C0", linewidth=2)
-    sns.scatterplot(x=table["accuracy"], y=places, hue=np.where(survives, "differs", "may be chance"), ax=ax, zorder=3)
+    if "q" in table:
+        survives = (table["q"] < 0.05).to_numpy()
+        hue = np.where(survives, "differs from the rest", "may be chance")
+        title = f"{survives.sum()} of {len(table)} differ from the rest of the {of}"
+        order = ["may be chance", "differs from the rest"]
+    else:
+        hue, order, title = (
+            None,
+            None,
+            f"{(table['low'] > 0.5).sum()} of {len(table)} lie above one half with their whole interval",
+        )
+    if len(table):
+        sns.scatterplot(x=table["accuracy"], y=places, hue=hue, hue_order=order, ax=ax, zorder=3)
     ax.axvline(everything, color="grey", linestyle="--")
     ax.set_yticks(places, [f"{name:.30} ({n})" for name, n in zip(table.index, table["n"])])
     ax.invert_yaxis()
-    title = f"{survives.sum()} of {len(table)} differ from the rest of the {of}"
     ax.set(xlabel=f"share right, 95 % interval; dashed: all {of}, {everything:.2f}", ylabel="", title=title)
-    sns.move_legend(ax, "upper center", bbox_to_anchor=(0.5, -0.9 / figure.get_figheight()), ncols=2, frameon=False)
+    if ax.get_legend():
+        below = (0.5, -0.7 / figure.get_figheight())
+        sns.move_legend(ax, "upper center", bbox_to_anchor=below, ncols=2, frameon=False)
     return figure, f"A point with an interval for each of {len(table)} kinds of {of}, the lowest on top. {title}."

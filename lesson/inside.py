@@ -37,8 +37,9 @@ def bars(frame):
     """Picture of attributions, (figure, a sentence for those who cannot see it): a bar a token (08_error_analysis)."""
     figure, ax = plt.subplots(figsize=(7, 1.2 + 0.25 * len(frame)))
     places = np.arange(len(frame)).astype(str)  # a token may occur twice
-    kinds = np.where(frame["attribution"] < 0, "towards unacceptable", "towards acceptable")
-    sns.barplot(x=frame["attribution"].to_numpy(), y=places, hue=kinds, dodge=False, ax=ax)
+    order = ["towards acceptable", "towards unacceptable"]
+    kinds = np.where(frame["attribution"] < 0, *order[::-1])
+    sns.barplot(x=frame["attribution"].to_numpy(), y=places, hue=kinds, hue_order=order, dodge=False, ax=ax)
     ax.set_yticks(range(len(frame)), frame["token"])
     most = frame.loc[frame["attribution"].abs().idxmax(), "token"]
     ax.set(xlabel="part of the difference of the logits", ylabel="", title=f"The verdict leans most on {most!r}")
