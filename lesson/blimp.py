@@ -58,9 +58,11 @@ def untrained(run, classes):
     """The run's model as it was before training: the same encoder, a new head from the run's seed (08_error_analysis)."""
     from accelerate.utils import set_seed
 
-    _, header = helpers.load_tokens(run.folder)
+    record = run.records["03_tokenize"]
+    asked = record["parameters"]["MODEL_NAME"]
+    model = sources.find_model(record["model"] if asked == "auto" else asked)[1]
     set_seed(run.records["04_train"]["parameters"]["SEED"])
-    return helpers.load_model(header["model"], classes)
+    return helpers.load_model(model, classes)
 
 
 def ranked(pairs, judge):

@@ -68,13 +68,18 @@ def judged(run):
     return frame.assign(right=frame["label"] == frame["prediction"], sure=sure)
 
 
-def features_of(run, sentences, kind="major", folder=None):
+def is_cola(sentences):
+    """Whether judged sentences are as many as CoLA's in both sets, under whatever name the corpus came (08_error_analysis)."""
+    return sentences["split"].value_counts().to_dict() == ROWS
+
+
+def features_of(sentences, kind="major", folder=None):
     """DataFrame bool [sentences, features], in the order of `sentences` (08_error_analysis).
 
     sentences: as of `judged`. On CoLA the authors' annotations, joined by row; elsewhere a feature for each source.
     Raises SeriesError where a row's annotation is of another sentence.
     """
-    if run.records["02_load_cola"]["corpus"] != "cola":
+    if not is_cola(sentences):
         return pd.get_dummies(sentences["source"].replace("", "no source")).reset_index(drop=True)
     keys = pd.MultiIndex.from_frame(sentences[["split", "row"]])
     own = annotations(kind, folder).set_index(["split", "row"]).reindex(keys)
@@ -88,18 +93,17 @@ def features_of(run, sentences, kind="major", folder=None):
     return own.reset_index(drop=True).astype(bool)
 
 
-def about(run):
+def about(run, sentences):
     """One sentence: where the features come from, and what is left out (08_error_analysis)."""
     corpus = run.records["02_load_cola"]["corpus"]
-    known = {
-        "cola": "Features: what CoLA's authors annotated in the two development sets.",
-        "practice": "Features: the phenomena of the practice corpus, its column 1.",
-    }
-    own = (
+    if is_cola(sentences):
+        return "Features: what CoLA's authors annotated in the two development sets."
+    if corpus == "practice":
+        return "Features: the phenomena of the practice corpus, its column 1."
+    return (
         f"Features: the sources of {corpus}, its column 1. Left out for a corpus of your own: annotations, of which it has none; "
         f"and pairs and changes ask for {evaluation.classes_of(run)[-1]!r}, which means something only if it means acceptable."
     )
-    return known.get(corpus, own)
 
 
 # ---------------------------------------------------------------- what is computed
@@ -127,6 +131,7 @@ def by_feature(sentences, features, samples=2000):
         rows[name] |= {"rest": rest.mean(), "p": fisher_exact(odds).pvalue}
     columns = ["n", "accuracy", "low", "high", "mcc", "mcc_low", "mcc_high", "rest", "p"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index = table.index.astype(str)  # of an empty table, too
     table["q"] = false_discovery_control(table["p"]) if len(table) else []
     return table.sort_values(["accuracy", "n"])
 
