@@ -87,6 +87,8 @@ DECLARED = {
     "SWEEP": Declared(str, is_folder_name, FOLDER_NAME),
     "COMPARE": Declared(str, or_none=True),
     "RESAMPLES": whole(100, 1_000_000),
+    # 08_error_analysis
+    "BLIMP_PAIRS": whole(0, 1000),
 }
 
 

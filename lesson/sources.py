@@ -41,32 +41,42 @@ def fetch_cola(addresses=COLA_ADDRESSES, folder=None, seconds=60):
     A zip with the right SHA-256 that lies in `folder` (default: data/) is used without a network.
     Raises SeriesError when no address gives the right bytes within `seconds` seconds each, or they cannot be kept.
     """
-    target = Path(folder or DATA) / "cola_public_1.1.zip"
+    instead = "take the practice corpus: CORPUS = 'practice'"
+    known = (COLA_SHA256, COLA_BYTES, addresses)
+    return fetch("CoLA", "cola_public_1.1.zip", known, instead, folder, seconds)
+
+
+def fetch(what, name, known, instead, folder=None, seconds=60):
+    """Path of the file `name` of somebody's data, downloaded unless it is there (02_load_cola).
+
+    what: the data in words; known: (SHA-256, more bytes than it has, addresses); instead: what to do without it, in words.
+    """
+    checksum, most, addresses = known
+    target = Path(folder or DATA) / name
     tried = []
     if target.exists():
-        if sha256(target) == COLA_SHA256:
+        if sha256(target) == checksum:
             return target
         tried.append(f"{target.name} in {target.parent.name}/ has other bytes")
     for address in () if OFFLINE else addresses:
         with tempfile.TemporaryDirectory() as temporary:
-            zipped = Path(temporary) / "cola.zip"
-            if problem := _download(address, zipped, seconds):
+            zipped = Path(temporary) / "fetched.zip"
+            if problem := _download(address, zipped, seconds, what, most):
                 tried.append(f"{address}: {problem}")
-            elif (found := sha256(zipped)) != COLA_SHA256:
-                tried.append(f"{address}: SHA-256 {found[:12]}… where {COLA_SHA256[:12]}… was expected")
+            elif (found := sha256(zipped)) != checksum:
+                tried.append(f"{address}: SHA-256 {found[:12]}… where {checksum[:12]}… was expected")
             else:
-                return _keep(zipped, target)
+                return _keep(zipped, target, what, instead)
     raise SeriesError(
-        "CoLA could not be fetched"
+        f"{what} could not be fetched"
         + (" (HF_HUB_OFFLINE is set: no network was tried)" if OFFLINE else "")
         + "".join(f"\n  {line}" for line in tried)
-        + f"\nPut cola_public_1.1.zip ({addresses[0]}) into {target.parent.name}/ by hand, "
-        "or take the practice corpus: CORPUS = 'practice'."
+        + f"\nPut {name} ({addresses[0]}) into {target.parent.name}/ by hand, or {instead}."
     )
 
 
-def _download(address, path, seconds):
-    """Download to `path`; returns what went wrong, in words, or None.
+def _download(address, path, seconds, what, most):
+    """Download to `path`, at most `most` bytes; returns what went wrong, in words, or None.
 
     `wget` runs as a process of its own, so that name look-ups and slow servers end in time too, and in the temporary
     folder of `path`, so that an interruption leaves nothing.
@@ -79,8 +89,8 @@ def _download(address, path, seconds):
                 while process.poll() is None:
                     if time.monotonic() > end:
                         return f"no answer within {seconds} s"
-                    if sum(file.stat().st_size for file in path.parent.iterdir()) > COLA_BYTES:
-                        return f"sends more than {COLA_BYTES:,} bytes, which is not CoLA"
+                    if sum(file.stat().st_size for file in path.parent.iterdir()) > most:
+                        return f"sends more than {most:,} bytes, which is not {what}"
                     time.sleep(0.05)
             finally:
                 process.kill()
@@ -92,15 +102,15 @@ def _download(address, path, seconds):
     return None if path.exists() else "no file came"
 
 
-def _keep(zipped, target):
+def _keep(zipped, target, what, instead):
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as new:
             shutil.copyfile(zipped, new)
     except OSError as error:
         raise SeriesError(
-            f"CoLA was fetched but cannot be kept in {target.parent} ({error.strerror or error}): expected a folder that "
-            "can be written. Name one in the environment variable BERT_DATA, or take CORPUS = 'practice'."
+            f"{what} was fetched but cannot be kept in {target.parent} ({error.strerror or error}): expected a folder that "
+            f"can be written. Name one in the environment variable BERT_DATA, or {instead}."
         ) from None
     return target
 

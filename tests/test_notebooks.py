@@ -151,6 +151,7 @@ CELLS = {  # at most, all cells counted; three exercises that check themselves a
     "05_evaluate": 42 + 16,
     "06_save_and_load": 24,
     "07_compare_runs": 44 + 16,
+    "08_error_analysis": 34,
 }
 LOOP = ".backward("  # the one cell that may be long
 
@@ -170,7 +171,7 @@ def test_there_are_no_more_cells_than_a_reader_stays_for(name):
 
 def test_the_series_has_a_rhythm():
     """Explain, a few lines of code, look: as measured in notebooks that people like to read."""
-    assert sum(len(notebook.cells) for notebook in NOTEBOOKS.values()) <= 240 + 5 * 16  # exercises
+    assert sum(len(notebook.cells) for notebook in NOTEBOOKS.values()) <= 274 + 5 * 16  # exercises
     code = [
         cell for name in NOTEBOOKS for cell in code_cells(name) if "colab-setup" not in cell.metadata.get("tags", [])
     ]
@@ -180,7 +181,9 @@ def test_the_series_has_a_rhythm():
         assert len(lines(cell)) <= 20 or LOOP in cell.source, cell.source
     prose = [cell for notebook in NOTEBOOKS.values() for cell in notebook.cells if cell.cell_type == "markdown"]
     assert median(len(words(cell)) for cell in prose) <= 35
-    assert sum(len(words(cell)) for cell in prose) <= 6_260  # a fifth fewer than before they were rewritten
+    assert (
+        sum(len(words(cell)) for cell in prose) <= 7_000
+    )  # of 01 to 07 at most 6,260: a fifth fewer than before they were rewritten
 
 
 def test_a_model_speaks_early():
@@ -205,6 +208,7 @@ GLOSSARY = {  # notebook: terms that it explains, in italics, where they first o
     "temperature",
     "06_save_and_load": "safetensors, pipeline, export",
     "07_compare_runs": "sweep, spread|standard deviation, paired test, power, false alarm, best of n, ensemble",
+    "08_error_analysis": "feature, false discovery rate, paradigm, invariance, attribution, integrated gradients",
 }
 EVERYDAY = {"step", "power", "export", "collapse", "schedule"}  # may also occur before, in their everyday sense
 
