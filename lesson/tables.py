@@ -322,7 +322,7 @@ def _from_hub(name):
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         raise SeriesError(
             f"CORPUS is 'hub:{name}': the data set cannot be loaded ({reason}). Expected hub:owner/name or "
-            "hub:owner/name:config, the library datasets, and a network; a file of your own needs neither."
+            "hub:owner/name:config, the library datasets (pip install datasets), and a network; a file of your own needs neither."
         ) from None
     tables = []
     for split, part in loaded.items():
