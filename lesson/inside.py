@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from captum.attr import LayerIntegratedGradients
+
+from bookkeeping import SeriesError
 
 
 def attributions(model, tokenizer, sentence, steps=50):
@@ -13,6 +14,10 @@ def attributions(model, tokenizer, sentence, steps=50):
     An attribution says how much a token moves that difference of logits, beside [PAD] in its place; their sum is the whole
     difference up to `gap`, the error of `steps` steps. The special tokens stay in place.
     """
+    try:
+        from captum.attr import LayerIntegratedGradients
+    except ImportError:
+        raise SeriesError("captum, which computes attributions, is not installed here: pip install captum") from None
     device = next(model.parameters()).device
     batch = tokenizer(sentence, return_tensors="pt", truncation=True).to(device)
     ids = batch.pop("input_ids")

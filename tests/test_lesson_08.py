@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from test_lesson_05 import run_each_cell_twice
 from test_series import base, execute, runs, series, tiny  # noqa: F401
 
 import helpers
+from benchmarks import understanding
+from bookkeeping.reading import FinishedRun
 from lesson import blimp, changes, features, inside, sources
 
 
@@ -64,9 +67,7 @@ def test_a_corpus_without_sources_has_nothing_to_compare_and_still_runs(tiny, tm
     assert list(variables["has"].columns) == ["no source"] and len(variables["table"]) == 0
 
 
-def test_blimp_is_judged_where_it_is_asked_for_and_refused_where_it_cannot_be_had(
-    base, blimp_zip, monkeypatch, tmp_path
-):  # noqa: F811
+def test_blimp_is_judged_where_it_is_asked_for(base, blimp_zip, monkeypatch, tmp_path):  # noqa: F811
     monkeypatch.setattr(sources, "DATA", blimp_zip.parent)
     beside = execute("08_error_analysis", RUN="base", BLIMP_PAIRS=1)["beside"]
     assert (
@@ -270,3 +271,28 @@ def test_attributions_add_up_to_the_difference_of_two_sentences(base):  # noqa: 
         whole, none = (model(each).logits[0].diff().item() for each in (ids, blank))
     assert frame["attribution"].sum() == pytest.approx(whole - none + gap, abs=1e-3) and abs(gap) < 0.05
     assert frame["attribution"].iloc[[0, -1]].abs().max() < 1e-5, "the special tokens stay in place"
+
+
+def test_without_captum_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with raises("pip install captum"):
+        inside.attributions(None, None, "Birds sing.")
+
+
+# ---------------------------------------------------------------- over seeds
+
+
+def test_the_benchmark_writes_tables_without_a_sentence(base, blimp_zip, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setattr(sources, "DATA", blimp_zip.parent)
+    monkeypatch.setattr(features, "LEAST", 1)
+    shutil.copytree(base[0], helpers.RUNS / "twin", dirs_exist_ok=True)
+    call = ["understanding.py", "base", "twin", "--blimp", "1", "--blimp-runs", "1", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", call)
+    understanding.main()
+    table, pairs = (pd.read_csv(tmp_path / "out" / name) for name in ("features.csv", "blimp.csv"))
+    assert set(table["set"]) == {"both", *features.ROWS} and (table["accuracy_sd"] == 0).all()
+    sentences = features.judged(FinishedRun({"RUN": "base"}, helpers.RUNS))
+    by_hand = sentences.groupby("source")["right"].mean()
+    both = table[table["set"] == "both"].set_index("feature")["accuracy"]
+    assert both.to_dict() == pytest.approx(by_hand.to_dict(), abs=1e-3)
+    assert len(pairs) == 67 and pairs[["trained", "before"]].isin([0, 1]).all(axis=None)

@@ -157,6 +157,7 @@ OUT_OF_RANGE = {
     "BOOTSTRAP_SAMPLES": [0, 10_000_001],
     "SWEEP": ["../elsewhere", ".calls"],
     "RESAMPLES": [99, 1_000_001],
+    "BLIMP_PAIRS": [-1, 1001],
 }
 
 
