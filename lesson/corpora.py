@@ -78,6 +78,24 @@ def _bytes(path):
         ) from None
 
 
+def cut_off(frame, fraction, seed):
+    """Which rows to set aside: bool [rows], of each class its share of `fraction`, copies of a text on one side (02, 03).
+
+    frame: DataFrame of sentence and label. Each class comes at least once where each has two texts or more and both sides
+    can hold one. Raises ValueError, scikit-learn's, where nothing would be left.
+    """
+    from sklearn.model_selection import train_test_split
+
+    texts = frame.drop_duplicates("sentence")
+    by_class = texts["label"].value_counts()
+    size = max(round(fraction * len(texts)), 1)
+    stratified = by_class.min() > 1 and len(by_class) <= len(texts) // 2
+    size = max(size, len(by_class)) if stratified else size
+    by = texts["label"] if stratified and len(texts) - size >= len(by_class) else None
+    _, aside = train_test_split(texts["sentence"], test_size=size, random_state=seed, stratify=by)
+    return frame["sentence"].isin(set(aside)).to_numpy()
+
+
 def counts(frame, classes):
     """How many sentences each class has, in words; of more than ten classes the largest and the smallest (02_load_cola)."""
     of = frame["label"].map(dict(enumerate(classes))).value_counts()

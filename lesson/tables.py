@@ -5,14 +5,13 @@ for what is wrong in a table. Nothing is dropped, shifted or reordered without a
 """
 
 import csv
-import io
 import json
 import re
 
 import pandas as pd
 
 from bookkeeping import SeriesError
-from lesson.corpora import COLA_CLASSES, quoting_note, read_sentences
+from lesson.corpora import COLA_CLASSES, cut_off, quoting_note, read_sentences
 
 DELIMITED, JSON, EXCEL = {".csv", ".tsv"}, {".jsonl", ".ndjson", ".json"}, {".xlsx", ".xls"}
 SUFFIXES = DELIMITED | JSON | EXCEL | {".parquet"}
@@ -21,6 +20,7 @@ LABEL_NAMES = ["label", "labels", "class", "category", "target", "topic", "inten
 SPLIT_NAMES = {"train": "train", "training": "train", "test": "test"}
 SPLIT_NAMES |= dict.fromkeys(["validation", "valid", "val", "dev"], "validation")
 MOST_CLASSES, FEWEST_SENTENCES = 100, 6
+RECORDS_TO_GUESS_FROM = 20_000
 TEST_FRACTION, SPLIT_SEED = 0.2, 2018  # of a test set that is cut here
 
 
@@ -54,11 +54,9 @@ def _read_delimited(path):
         head = file.read(1_000_000)
     if not head.strip():
         raise SeriesError(f"{path.name} is empty: expected a line per record.")
-    if len(head) == 1_000_000:
-        head = head[: max(head.rfind("\n"), 1)]
     # where lines end in \n, a \r is a character like others; pandas takes it for an end unless told
     ends = {"lineterminator": "\n"} if "\n" in head and not head.partition("\n")[0].endswith("\r") else {}
-    delimiter, quoting = _dialect(path, head, ends)
+    delimiter, quoting = _dialect(path, head.splitlines()[0], encoding=encoding, **ends)
     try:
         frame = _parse(path, delimiter, quoting, encoding=encoding, **ends)
     except pd.errors.ParserError as error:
@@ -69,7 +67,8 @@ def _read_delimited(path):
     frame.index = begins.astype(int)
     frame = frame[(frame != "").any(axis=1)]  # what is not an empty line
     name = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}[delimiter]
-    return _with_header(frame), f"{name} between the fields{'' if quoting == csv.QUOTE_MINIMAL else ', no quoting'}"
+    frame, header = _with_header(frame)
+    return frame, f"{name} between the fields{'' if quoting == csv.QUOTE_MINIMAL else ', no quoting'}, {header}"
 
 
 def _encoding(path):
@@ -79,6 +78,10 @@ def _encoding(path):
             return "utf-16"
         file.seek(0)
         for number, line in enumerate(file, start=1):
+            if b"\0" in line:
+                raise SeriesError(
+                    f"{path.name}, line {number}: a zero byte, as in UTF-16 without its mark. Save the file as CSV in UTF-8."
+                )
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -96,8 +99,8 @@ def _parse(source, delimiter, quoting, **options):
     )  # fmt: skip
 
 
-def _dialect(path, head, ends):
-    """(delimiter, quoting) by which the beginning of a file falls into rows of two fields or more.
+def _dialect(path, first_line, **options):
+    """(delimiter, quoting) by which a file's first records (whole ones: a text may hold line breaks) have two fields or more.
 
     Of several, that whose header has names that are known here, then that which leaves the fewest fields empty, as where a
     row ends early. Quotation marks are text only where none encloses a field.
@@ -107,9 +110,9 @@ def _dialect(path, head, ends):
     for delimiter in order:
         for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
             try:
-                frame = _parse(io.StringIO(head, newline=""), delimiter, quoting, **ends)
+                frame = _parse(path, delimiter, quoting, nrows=RECORDS_TO_GUESS_FROM, **options)
             except pd.errors.ParserError as error:
-                problem = problem or (_reason(error) if delimiter in head.splitlines()[0] else None)
+                problem = problem or (_reason(error) if delimiter in first_line else None)
                 continue
             if quoting == csv.QUOTE_NONE and frame.apply(lambda column: column.str.fullmatch('".*"')).any(axis=None):
                 break
@@ -134,15 +137,18 @@ def _reason(error):
 
 
 def _with_header(frame):
-    """The first row as names of the columns, where it is one: its names are known, or one of its values never recurs."""
-    first, rest = frame.iloc[0], frame.iloc[1:]
+    """(the rows, with the first as names of the columns where it is one, in words whether).
+
+    It is one where a text's and a label's usual names are in it, or where a column whose values recur does not hold its value.
+    """
+    first, rest = frame.iloc[0].str.strip(), frame.iloc[1:]
     repeated = [column for column in frame if 1 < rest[column].nunique() <= min(MOST_CLASSES, len(rest) / 2)]
-    known = any(_named(first, names) is not None for names in (TEXT_NAMES, LABEL_NAMES))
-    if known or any(first[column] not in set(rest[column]) for column in repeated) and first.is_unique:
-        rest.columns = first.str.strip().tolist()
-        return rest
+    known = all(_named(first, names) is not None for names in (TEXT_NAMES, LABEL_NAMES))
+    if known or any(first[column] not in set(rest[column].str.strip()) for column in repeated):
+        rest.columns = [name or str(number) for number, name in enumerate(first)]
+        return rest, "the first line names the columns"
     frame.columns = [str(number) for number in range(frame.shape[1])]
-    return frame
+    return frame, "no line of names"
 
 
 def _read_json_lines(path):
@@ -153,7 +159,7 @@ def _read_json_lines(path):
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise SeriesError(
                     f"{path.name}, line {number}: not JSON ({error}). Expected one object a line."
                 ) from None
@@ -175,13 +181,15 @@ def _as_text(frame):
     def text(value):
         if isinstance(value, str):
             return value
-        if value is None or value != value:
+        if pd.api.types.is_list_like(value):
+            return str(value)
+        if pd.isna(value):
             return ""
         if isinstance(value, bool) or type(value).__name__ == "bool":
             return str(bool(value)).lower()
         return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
-    return pd.DataFrame({str(name): frame[name].map(text).astype(object) for name in frame}, index=frame.index)
+    return frame.astype(object).map(text).astype(object).rename(columns=str)
 
 
 # ---------------------------------------------------------------- which column is which
@@ -257,11 +265,13 @@ def load(place, text_column=None, label_column=None):
             said.append("CoLA's format has its columns fixed: TEXT_COLUMN and LABEL_COLUMN change nothing.")
         return splits, COLA_CLASSES, said
     parts, said = [], []
-    for split, source, frame, how in _tables(place):
+    for split, source, frame, how in _tables(place, said):
+        if (twice := frame.columns[frame.columns.duplicated()]).size:
+            raise SeriesError(f"{source}: two columns are called {twice[0]!r}. Give each a name of its own.")
         text, label, why = find_columns(frame, text_column, label_column)
         said.append(f"{source}: {len(frame):,} records, {how}; {why}.")
         part = pd.DataFrame({"sentence": frame[text], "name": frame[label].str.strip(), "line": frame.index})
-        column = split is None and _split_column(frame.drop(columns=[text, label]))
+        column = split is None and _split_column(source, frame.drop(columns=[text, label]))
         if column:
             said.append(f"Column {column!r} says which split a row is of.")
         part["split"] = frame[column].str.strip().str.lower().map(SPLIT_NAMES).to_numpy() if column else split
@@ -297,10 +307,10 @@ def _table_files(folder):
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
-def _tables(place):
-    """[(split or None, its source in words, DataFrame of text, how it was read)]."""
+def _tables(place, said):
+    """[(split or None, its source in words, DataFrame of text, how it was read)]. What is left out, `said` names."""
     if isinstance(place, str):
-        return _from_hub(place.removeprefix("hub:"))
+        return _from_hub(place.removeprefix("hub:"), said)
     if place.is_file():
         return [(None, place.name, *read_table(place))]
     files = {}
@@ -308,11 +318,14 @@ def _tables(place):
         split = SPLIT_NAMES.get(path.stem.lower())
         if split in files:
             raise SeriesError(f"{place.name}: {files[split].name} and {path.name} are both {split}: keep one of them.")
-        files |= {split: path} if split else {}
+        if split:
+            files[split] = path
+        else:
+            said.append(f"Left out: {path.name}, whose name is of no split ({', '.join(SPLIT_NAMES)}).")
     return [(split, path.name, *read_table(path)) for split, path in files.items()]
 
 
-def _from_hub(name):
+def _from_hub(name, said):
     name, _, config = name.partition(":")
     try:
         import datasets
@@ -333,16 +346,27 @@ def _from_hub(name):
         frame.index = pd.RangeIndex(1, 1 + len(frame))
         if split in SPLIT_NAMES:
             tables.append((SPLIT_NAMES[split], f"{name}, {split}", _as_text(frame), "of the Hugging Face hub"))
+        else:
+            said.append(f"Left out: the split {split!r} of {name}, {len(part):,} rows.")
     if "train" not in {split for split, *_ in tables}:
         raise SeriesError(f"CORPUS is 'hub:{name}': its splits are {', '.join(loaded)}: expected one named train.")
     return tables
 
 
-def _split_column(frame):
-    """The column that says which split a row is of: all its values are names of splits, train among them."""
+def _split_column(source, frame):
+    """The column that says which split a row is of: train is among its values, and test or validation. None without one.
+
+    Raises SeriesError where it also has other values: whoever keeps a test set aside would not have it trained on.
+    """
     for name in frame:
-        values = set(frame[name].str.strip().str.lower().unique())
-        if "train" in {SPLIT_NAMES.get(value) for value in values} and values <= SPLIT_NAMES.keys():
+        splits = frame[name].str.strip().str.lower().map(SPLIT_NAMES)
+        if splits.isin(["train"]).any() and splits.isin(["test", "validation"]).any():
+            if splits.isna().any():
+                line = frame.index[splits.isna()][0]
+                raise SeriesError(
+                    f"{source}, line {line}: {frame.loc[line, name]!r} in column {name!r}, which tells the split elsewhere: "
+                    f"expected {', '.join(SPLIT_NAMES)}. Fill in or remove these {splits.isna().sum():,} rows, or the column."
+                )
             return name
     return None
 
@@ -364,24 +388,18 @@ def _in_order(names):
 
 def _split(rows, said):
     """{split: its rows}. A test set that is not given is cut from train: stratified, copies of a text on one side."""
-    from sklearn.model_selection import train_test_split
-
     rows = rows.assign(split=rows["split"].fillna("train"))
     if not (rows["split"] == "test").any():
-        ours = rows[rows["split"] == "train"].drop_duplicates("sentence")
-        by_class = ours["name"].value_counts()
-        size = max(round(TEST_FRACTION * len(ours)), len(by_class))  # each class at least once
-        stratify = ours["name"] if by_class.min() > 1 else None
-        _, test = train_test_split(ours["sentence"], test_size=size, random_state=SPLIT_SEED, stratify=stratify)
-        cut = (rows["split"] == "train") & rows["sentence"].isin(set(test))
+        train = rows[rows["split"] == "train"]
+        cut = train.index[cut_off(train, TEST_FRACTION, SPLIT_SEED)]
         rows.loc[cut, "split"] = "test"
-        said.append(
-            f"No test set is given: {cut.sum():,} rows are cut off as one, by class, copies of a text together."
-        )
+        said.append(f"No test set is given: {len(cut):,} rows are cut off as one, by class, copies of a text together.")
     if rows.loc[rows["split"] == "train", "label"].nunique() < 2:
         raise SeriesError(
             "all sentences to train on are of one class: expected two or more. Give other splits, or none."
         )
+    if unseen := sorted(set(rows["name"]) - set(rows.loc[rows["split"] == "train", "name"])):
+        said.append(f"Nothing to train on has the label {', '.join(unseen)}: the model cannot learn it.")
     parts = {split: rows[rows["split"] == split] for split in ("train", "validation", "test")}
     columns = ["source", "label", "sentence"]
     return {split: part[columns].reset_index(drop=True) for split, part in parts.items() if len(part)}

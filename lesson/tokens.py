@@ -5,7 +5,7 @@ import torch
 
 import helpers
 from helpers import SeriesError
-from lesson import sources
+from lesson import corpora, sources
 
 LONGEST_ROW = 8192  # tokens; the longest that encoders are made for (ModernBERT's). More would take minutes to try
 
@@ -120,7 +120,8 @@ def _say_if_padding_matters(name, network, tokenizer, max_len):
 def set_aside(corpus, fraction, seed):
     """Which sentences of train are for validation: bool [sentences], drawn by scikit-learn's train_test_split (03_tokenize).
 
-    corpus: what read_corpus gives. None are where it brings a validation set of its own, which is said.
+    corpus: what read_corpus gives. None are where it brings a validation set of its own, which is said. Of CoLA's format,
+    which has marks, sentences are drawn as in the original tutorial; of any other corpus as corpora.cut_off does.
 
     Raises SeriesError where one side would have no sentence, or a single class: then the MCC is 0 whatever a model
     answers, and cannot choose an epoch. A side of a single sentence is said and let pass.
@@ -129,15 +130,17 @@ def set_aside(corpus, fraction, seed):
 
     other = f"Take another SPLIT_SEED than {seed}, or another VALIDATION_FRACTION than {fraction}."
     labels = corpus["train"]["label"].to_numpy()
-    positions = np.arange(len(labels))
     if "validation" in corpus:
         print("The corpus brings a validation set: VALIDATION_FRACTION and SPLIT_SEED change nothing.")
         return np.zeros(len(labels), dtype=bool)
     try:
-        _, aside = train_test_split(positions, random_state=seed, test_size=fraction)
+        if "mark" in corpus["train"]:
+            _, aside = train_test_split(np.arange(len(labels)), random_state=seed, test_size=fraction)
+            is_validation = np.isin(np.arange(len(labels)), aside)
+        else:
+            is_validation = corpora.cut_off(corpus["train"], fraction, seed)
     except ValueError as error:  # nothing left to train on
         raise SeriesError(f"{len(labels)} sentences cannot be split so ({error}). {other}") from None
-    is_validation = np.isin(positions, aside)
     for purpose, side in {"train on": labels[~is_validation], "validate": labels[is_validation]}.items():
         if len(side) == 1:
             print(f"One sentence to {purpose} is too few for a score that means anything.")

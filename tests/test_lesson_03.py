@@ -193,7 +193,9 @@ def split(rows, seed, fraction=0.1):
 
 def test_the_split_is_the_original_tutorials():
     labels = np.array([0, 1] * 500)
-    assert (compacting.set_aside({"train": pd.DataFrame({"label": labels})}, 0.1, 2018) == split(labels, 2018)).all()
+    assert (
+        compacting.set_aside({"train": pd.DataFrame({"label": labels, "mark": ""})}, 0.1, 2018) == split(labels, 2018)
+    ).all()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from test_series import execute, runs, series, tiny  # noqa: F401
 
 import helpers
-from lesson import export, sources, tables
+from lesson import export, sources, tables, tokens
 
 REQUESTS = helpers.ROOT / "data" / "examples" / "requests.csv"
 TOPICS = ["account", "billing", "delivery", "praise"]
@@ -151,9 +151,59 @@ def test_what_is_dropped_is_counted_and_named(tmp_path):
         assert f"Dropped: {what}" in said
 
 
+@pytest.mark.parametrize("labels", ["question answer remark", "y n", "title review"])
+def test_a_file_without_a_line_of_names_loses_no_row(tmp_path, labels):
+    names = labels.split()
+    rows = [(f"Sentence number {i}", names[i % len(names)]) for i in range(30)]
+    pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False, header=False)
+    splits, classes, said = load(tmp_path / "own.csv")
+    assert pairs_of(splits, classes) == sorted(rows) and "no line of names" in said
+
+
+@pytest.mark.parametrize("width", range(0, 70, 7))
+def test_a_large_table_whose_texts_hold_line_breaks_arrives_whole(tmp_path, width):
+    rows = [(f"line one of {i}\n{'x' * width}\nline three\n\nand more", "ab"[i % 2]) for i in range(25_000)]
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "own.csv", index=False)
+    read, _ = tables.read_table(tmp_path / "own.csv")
+    assert list(zip(read["text"], read["label"])) == rows
+
+
+def test_columns_without_a_name_as_a_spreadsheet_leaves_them_are_numbered(tmp_path):
+    (tmp_path / "own.csv").write_text(
+        "text;label;;\n" + "".join(f"Sentence {i}.;k{i % 2};;\n" for i in range(20)) + ";;;\n"
+    )
+    splits, classes, _ = load(tmp_path / "own.csv")
+    assert classes == ["k0", "k1"] and sum(map(len, splits.values())) == 20
+
+
+def test_what_is_of_no_split_is_named(tmp_path):
+    for name in ("train", "test", "unlabelled"):
+        frame().to_csv(tmp_path / f"{name}.csv", index=False)
+    assert "Left out: unlabelled.csv" in load(tmp_path)[2]
+
+
+def test_a_class_that_only_the_test_set_has_is_named(tmp_path):
+    frame().to_csv(tmp_path / "train.csv", index=False)
+    frame().replace({"label": {"k2": "new"}}).to_csv(tmp_path / "test.csv", index=False)
+    assert "Nothing to train on has the label new" in load(tmp_path)[2]
+
+
+def test_validation_drawn_from_a_table_has_each_class_and_no_text_of_training(tmp_path):
+    rows = frame(120)
+    pd.concat([rows, rows]).to_csv(tmp_path / "own.csv", index=False)
+    train = load(tmp_path / "own.csv")[0]["train"]
+    aside = tokens.set_aside({"train": train}, 0.1, 2018)
+    assert not set(train["sentence"][aside]) & set(train["sentence"][~aside])
+    counts = train["label"][aside].value_counts()
+    assert len(counts) == 3 and counts.max() - counts.min() <= 2
+
+
 # ---------------------------------------------------------------- bad tables
 
 GOOD = "text,label\n" + "".join(f"Sentence {i}.,k{i % 2}\n" for i in range(10))
+UNLABELLED = b"text,label,split\n" + b"".join(
+    f"Sentence {i}.,k{i % 2},{['train', 'test', 'later'][i % 3]}\n".encode() for i in range(30)
+)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +220,10 @@ GOOD = "text,label\n" + "".join(f"Sentence {i}.,k{i % 2}\n" for i in range(10))
         ("own.csv", b"text\nOne.\nTwo.\n", "one column where a text and a label were expected"),
         ("own.csv", b"text,label\n" + b"Same.,k1\n" * 9, "with 0 different labels: expected .* 2 to 100 classes"),
         ("own.jsonl", b'{"text": "One.", "label": 1}\n{"text"\n', "own.jsonl, line 2: not JSON"),
+        ("own.csv", GOOD.encode("utf-16-le"), "own.csv, line 1: a zero byte, as in UTF-16"),
+        ("own.csv", GOOD.replace("text,label", "text,text").encode(), "own.csv: two columns are called 'text'"),
+        ("own.csv", UNLABELLED, "own.csv, line 4: 'later' in column 'split'"),
+        ("own.jsonl", b"[" * 100_000, "own.jsonl, line 1: not JSON"),
         ("own.jsonl", b"[1]\n", "own.jsonl, line 1: list where an object was expected"),
         ("own.jsonl", b'{"text": "\\ud83d", "label": 1}\n', "own.jsonl, line 1: half a character"),
         ("own.parquet", b"PAR1", "own.parquet cannot be read"),
