@@ -106,7 +106,7 @@ def test_an_exercise_is_stub_solution_check_and_the_copies_are_whole(name, tmp_p
         answer = re.fullmatch(r"(\w+) = \.\.\.", stub.source)[1]
         assert solution.source.startswith(f"if {answer} is ...:") and re.search(rf"check\(\s*{answer},", check.source)
         assert solution.metadata.get("jupyter", {}).get("source_hidden") is True, "folded in JupyterLab"
-        assert check.outputs[0].text == "Right.\n"
+        assert check.outputs[0].text.strip() == "Right."
     given, solved = (copies(tmp_path, what)[name] for what in ("student", "solutions"))
     assert sum(cell.source.endswith("= ...") for cell in given.cells) == len(cells) // 3
     assert "is ...:" not in json.dumps([given, solved]) and "Solution</summary>" not in json.dumps(given)
