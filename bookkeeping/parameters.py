@@ -83,6 +83,7 @@ DECLARED = {
     "BOOTSTRAP_SAMPLES": whole(100, 10_000_000),  # an interval needs its tails
     # 06_save_and_load
     "EXPORT_DIR": Declared(str, or_none=True),
+    "PUSH_TO": Declared(str, or_none=True),
     # 07_compare_runs
     "SWEEP": Declared(str, is_folder_name, FOLDER_NAME),
     "COMPARE": Declared(str, or_none=True),

@@ -1,36 +1,16 @@
-"""A model folder that others can use: class names and temperature in its config, files to read, a card, a way to the hub."""
+"""A model folder that others can use: a card in it, and a way to the hub."""
 
 import json
-import os
 from pathlib import Path
 
 from bookkeeping import SeriesError
-from bookkeeping.files import read_json, replacing, write_json
+from bookkeeping.files import read_json, replacing
 from bookkeeping.runs import read_run
 
 BASES = {  # what a run calls the encoder: (its name on the hub, the licence of its weights)
     "minilm": ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0"),
     "bert-base-uncased": ("google-bert/bert-base-uncased", "apache-2.0"),
 }
-
-
-def add_to_config(folder, **values):
-    """Set `values` in a model folder's config.json, such as calibration_temperature=1.3 (05_evaluate).
-
-    Not `temperature`: with that name in its config transformers refuses to save a model.
-    """
-    write_json(folder / "config.json", read_json(folder / "config.json") | values)
-
-
-def share(path):
-    """Let a file, or a folder and what is in it, be as readable as the umask lets new files be (04_train).
-
-    safetensors leaves weights readable by their owner alone, which helps nobody on a shared disk.
-    """
-    umask = os.umask(0o077)
-    os.umask(umask)
-    for one in [path, *path.rglob("*")]:
-        one.chmod((0o777 if one.is_dir() else 0o666) & ~umask)
 
 
 def write_card(run_folder, folder=None):

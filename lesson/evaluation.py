@@ -12,21 +12,16 @@ from lesson.intervals import confusion
 # ---------------------------------------------------------------- what is read
 
 
-def read_corpus(folder, split):
-    """DataFrame with source and sentence of one split of a run's corpus/, a row a sentence (05_evaluate)."""
-    return helpers.read_split(folder, split)[["source", "sentence"]]
-
-
 def sentences_of(run, tokens, split):
     """DataFrame of a split's sentences in the order of helpers.rows_of: source, sentence, label (05_evaluate)."""
     rows = helpers.rows_of(tokens, split)
-    frame = read_corpus(run.folder, split).iloc[tokens["row"][rows].numpy()]
-    return frame.assign(label=tokens["labels"][rows].numpy()).reset_index(drop=True)
+    frame = helpers.read_split(run.folder, split).iloc[tokens["row"][rows].numpy()]
+    return frame[["source", "sentence", "label"]].reset_index(drop=True)
 
 
 def classes_of(run):
     """Names of the classes of a run's corpus, in the order of their ids (05_evaluate)."""
-    return run.records["02_load_cola"].get("classes", ["unacceptable", "acceptable"])
+    return run.records["02_load_cola"]["classes"]
 
 
 def table(split, tokens, logits, classes):
@@ -189,8 +184,12 @@ def sets_and_sources(sets, sources, wide=None):
     ax.axvline(0, color="grey", linewidth=1)
     ax.set_yticks(places, [f"{name:.30} ({n})" for name, n in zip([*sets, *sources], rows["n"])])
     ax.invert_yaxis()
-    title = ", ".join(f"{name} {own['mcc']:.2f}" for name, own in sets.items())
-    ax.set(xlabel="MCC, 95 % interval", title=title + ("; below, its sources" if sources else ""))
+    others = [f"{name} {own['mcc']:.2f}" for name, own in sets.items() if name != "test"]
+    title = f"Test {sets['test']['mcc']:.2f}, {', '.join(others)}"
+    if sources:
+        of = [own["mcc"] for own in sources.values()]
+        title += f"; its sources {min(of):.2f} to {max(of):.2f}"
+    ax.set(xlabel="MCC, 95 % interval", title=title)
     return figure, f"Points with intervals for {len(sets)} sets and {len(sources)} sources of the test set. {title}."
 
 

@@ -61,7 +61,7 @@ def judged(run):
     frame = pd.read_csv(run.folder / "predictions.csv").query("split != 'validation'").reset_index(drop=True)
     parts = []
     for split, own in frame.groupby("split", sort=False):
-        corpus = evaluation.read_corpus(run.folder, split).iloc[own["row"]]
+        corpus = helpers.read_split(run.folder, split).iloc[own["row"]]
         parts.append(own.assign(source=corpus["source"].to_numpy(), sentence=corpus["sentence"].to_numpy()))
     frame = pd.concat(parts)
     sure = evaluation.probabilities(frame, evaluation.classes_of(run)).max(axis=1)

@@ -1,204 +1,21 @@
-"""Corpora as people have them, a text and a label a row: CSV, JSON lines, Parquet, Excel, or a data set of the hub.
+"""Corpora as people have them, a text and a label a row: tables in any of lesson/formats.py, or a data set of the hub.
 
-pandas, pyarrow and datasets read the formats; here stand the guesses about them, each said in one sentence, and the rules
-for what is wrong in a table. Nothing is dropped, shifted or reordered without a word.
+Which column is which, what is dropped, how it is split: each guess is said in one sentence, each rule for what is wrong in a
+table stands here. Nothing is dropped, shifted or reordered without a word.
 """
-
-import csv
-import json
-import re
 
 import pandas as pd
 
 from bookkeeping import SeriesError
 from lesson.corpora import COLA_CLASSES, cut_off, quoting_note, read_sentences
+from lesson.formats import LABEL_NAMES, MOST_CLASSES, SUFFIXES, TEXT_NAMES, as_text, named, read_table
 
-DELIMITED, JSON, EXCEL = {".csv", ".tsv"}, {".jsonl", ".ndjson", ".json"}, {".xlsx", ".xls"}
-SUFFIXES = DELIMITED | JSON | EXCEL | {".parquet"}
-TEXT_NAMES = ["text", "sentence", "review", "content", "message", "question", "comment", "title", "utterance", "query"]
-LABEL_NAMES = ["label", "labels", "class", "category", "target", "topic", "intent", "sentiment", "y", "rating"]
 SPLIT_NAMES = {"train": "train", "training": "train", "test": "test"}
 SPLIT_NAMES |= dict.fromkeys(["validation", "valid", "val", "dev"], "validation")
-MOST_CLASSES, FEWEST_SENTENCES = 100, 6
-RECORDS_TO_GUESS_FROM = 20_000
+FEWEST_SENTENCES = 6
 TEST_FRACTION, SPLIT_SEED = 0.2, 2018  # of a test set that is cut here
 
-
-# ---------------------------------------------------------------- one file
-
-
-def read_table(path):
-    """DataFrame of text, a row a record, "" where nothing stands; its index is the line at which the record begins.
-
-    Returns (frame, sentence on how it was read). Raises SeriesError with file and line where it cannot be read.
-    """
-    suffix = path.suffix.lower()
-    try:
-        if suffix in DELIMITED:
-            return _read_delimited(path)
-        if suffix in JSON:
-            return _read_json_lines(path), "JSON lines"
-        frame = pd.read_parquet(path) if suffix == ".parquet" else pd.read_excel(path, dtype=str, keep_default_na=False)
-    except ImportError as error:
-        raise SeriesError(f"{path.name}: {error}. Install it, or save the table as CSV in UTF-8.") from None
-    except (OSError, ValueError) as error:
-        raise SeriesError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from None
-    first = 2 if suffix in EXCEL else 1
-    frame.index = pd.RangeIndex(first, first + len(frame))
-    return _as_text(frame), "Parquet" if suffix == ".parquet" else "Excel"
-
-
-def _read_delimited(path):
-    encoding = _encoding(path)
-    with open(path, encoding=encoding, newline="") as file:
-        head = file.read(1_000_000)
-    if not head.strip():
-        raise SeriesError(f"{path.name} is empty: expected a line per record.")
-    # where lines end in \n, a \r is a character like others; pandas takes it for an end unless told
-    ends = {"lineterminator": "\n"} if "\n" in head and not head.partition("\n")[0].endswith("\r") else {}
-    delimiter, quoting = _dialect(path, head.splitlines()[0], encoding=encoding, **ends)
-    try:
-        frame = _parse(path, delimiter, quoting, encoding=encoding, **ends)
-    except pd.errors.ParserError as error:
-        raise SeriesError(f"{path.name}: {_reason(error)}. Mend that line, or save the file anew as CSV.") from None
-    begins = (
-        frame.apply(lambda column: column.str.count(r"\r\n|\n|\r")).sum(axis=1).add(1).cumsum().shift(fill_value=0) + 1
-    )
-    frame.index = begins.astype(int)
-    frame = frame[(frame != "").any(axis=1)]  # what is not an empty line
-    name = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}[delimiter]
-    frame, header = _with_header(frame)
-    return frame, f"{name} between the fields{'' if quoting == csv.QUOTE_MINIMAL else ', no quoting'}, {header}"
-
-
-def _encoding(path):
-    """UTF-16 where the file says so, as spreadsheets write it; else UTF-8, or a SeriesError with the line."""
-    with open(path, "rb") as file:
-        if file.read(2) in {b"\xff\xfe", b"\xfe\xff"}:
-            return "utf-16"
-        file.seek(0)
-        for number, line in enumerate(file, start=1):
-            if b"\0" in line:
-                raise SeriesError(
-                    f"{path.name}, line {number}: a zero byte, as in UTF-16 without its mark. Save the file as CSV in UTF-8."
-                )
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                byte = line[error.start]
-                raise SeriesError(
-                    f"{path.name}, line {number}: byte {byte:#04x} is not UTF-8. Save the file as CSV in UTF-8."
-                ) from None
-    return "utf-8-sig"
-
-
-def _parse(source, delimiter, quoting, **options):
-    return pd.read_csv(
-        source, sep=delimiter, quoting=quoting, header=None, dtype=str, keep_default_na=False, skip_blank_lines=False,
-        na_filter=True, na_values=[], **options,
-    )  # fmt: skip
-
-
-def _dialect(path, first_line, **options):
-    """(delimiter, quoting) by which a file's first records (whole ones: a text may hold line breaks) have two fields or more.
-
-    Of several, that whose header has names that are known here, then that which leaves the fewest fields empty, as where a
-    row ends early. Quotation marks are text only where none encloses a field.
-    """
-    order = ["\t", ",", ";", "|"] if path.suffix.lower() == ".tsv" else [",", ";", "\t", "|"]
-    fitting, problem = [], None
-    for delimiter in order:
-        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
-            try:
-                frame = _parse(path, delimiter, quoting, nrows=RECORDS_TO_GUESS_FROM, **options)
-            except pd.errors.ParserError as error:
-                problem = problem or (_reason(error) if delimiter in first_line else None)
-                continue
-            if quoting == csv.QUOTE_NONE and frame.apply(lambda column: column.str.fullmatch('".*"')).any(axis=None):
-                break
-            if frame.shape[1] > 1:
-                known = all(_named(frame.iloc[0], names) is not None for names in (TEXT_NAMES, LABEL_NAMES))
-                fitting.append((known, (frame != "").to_numpy().mean(), delimiter, quoting))
-            break
-    if not fitting:
-        problem = problem or "one column where a text and a label were expected, with , ; tab or | between them"
-        raise SeriesError(f"{path.name}: {problem}. Mend the file, or save it anew as CSV.")
-    best = max(fitting, key=lambda one: one[:2])  # of equals the first
-    return best[2], best[3]
-
-
-def _reason(error):
-    text = str(error).splitlines()[0]
-    if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
-        return f"line {found[2]}: {found[3]} fields where {found[1]} were expected"
-    if found := re.search(r"EOF inside string starting at row (\d+)", text):
-        return f"line {int(found[1]) + 1}: a quotation mark that is never closed"
-    return text
-
-
-def _with_header(frame):
-    """(the rows, with the first as names of the columns where it is one, in words whether).
-
-    It is one where a text's and a label's usual names are in it, or where a column whose values recur does not hold its value.
-    """
-    first, rest = frame.iloc[0].str.strip(), frame.iloc[1:]
-    repeated = [column for column in frame if 1 < rest[column].nunique() <= min(MOST_CLASSES, len(rest) / 2)]
-    known = all(_named(first, names) is not None for names in (TEXT_NAMES, LABEL_NAMES))
-    if known or any(first[column] not in set(rest[column].str.strip()) for column in repeated):
-        rest.columns = [name or str(number) for number, name in enumerate(first)]
-        return rest, "the first line names the columns"
-    frame.columns = [str(number) for number in range(frame.shape[1])]
-    return frame, "no line of names"
-
-
-def _read_json_lines(path):
-    columns, lines = {}, []
-    with open(path, encoding=_encoding(path), newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise SeriesError(
-                    f"{path.name}, line {number}: not JSON ({error}). Expected one object a line."
-                ) from None
-            if not isinstance(record, dict):
-                raise SeriesError(f"{path.name}, line {number}: {type(record).__name__} where an object was expected.")
-            if re.search("[\ud800-\udfff]", "".join(value for value in record.values() if isinstance(value, str))):
-                raise SeriesError(f"{path.name}, line {number}: half a character (a lone surrogate). Mend the line.")
-            for name in record.keys() - columns.keys():
-                columns[name] = [None] * len(lines)
-            lines.append(number)
-            for name, values in columns.items():
-                values.append(record.get(name))
-    return _as_text(pd.DataFrame(columns, index=lines, dtype=object))
-
-
-def _as_text(frame):
-    """Every value as text: 1.0 as 1, true as true, nothing as nothing."""
-
-    def text(value):
-        if isinstance(value, str):
-            return value
-        if pd.api.types.is_list_like(value):
-            return str(value)
-        if pd.isna(value):
-            return ""
-        if isinstance(value, bool) or type(value).__name__ == "bool":
-            return str(bool(value)).lower()
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-    return frame.astype(object).map(text).astype(object).rename(columns=str)
-
-
 # ---------------------------------------------------------------- which column is which
-
-
-def _named(names, known):
-    """The first of `names` that is, or contains as a word, one of the `known` ones, in their order; else None."""
-    lowered = {str(name).strip().lower(): name for name in names}
-    return next((lowered[name] for name in known if name in lowered), None)
 
 
 def find_columns(frame, text_column=None, label_column=None):
@@ -210,7 +27,7 @@ def find_columns(frame, text_column=None, label_column=None):
             if asked not in frame.columns:
                 raise SeriesError(f"{what} is {asked!r}: expected one of {', '.join(map(str, frame.columns))}.")
             found[what], why = asked, "as asked"
-        elif (name := _named(rest, known)) is not None:
+        elif (name := named(rest, known)) is not None:
             found[what], why = name, "by its name"
         else:
             found[what], why = _guess(frame[rest], what)
@@ -345,7 +162,7 @@ def _from_hub(name, said):
                 frame[column] = [kind.int2str(int(value)) if value >= 0 else None for value in frame[column]]
         frame.index = pd.RangeIndex(1, 1 + len(frame))
         if split in SPLIT_NAMES:
-            tables.append((SPLIT_NAMES[split], f"{name}, {split}", _as_text(frame), "of the Hugging Face hub"))
+            tables.append((SPLIT_NAMES[split], f"{name}, {split}", as_text(frame), "of the Hugging Face hub"))
         else:
             said.append(f"Left out: the split {split!r} of {name}, {len(part):,} rows.")
     if "train" not in {split for split, *_ in tables}:

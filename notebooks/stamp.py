@@ -51,7 +51,7 @@ def stamp(name, text, repository, branch):
     if not {TAG, OLD_TAG} & set(code["metadata"].get("tags", [])):
         code = {"cell_type": "code", "execution_count": None, "id": TAG, "metadata": {}, "outputs": [], "source": []}
         cells.insert(1, code)
-    code["metadata"]["tags"] = [TAG]
+    code["metadata"] = {"cellView": "form", "jupyter": {"source_hidden": True}, "tags": [TAG]}  # folded in Colab and JupyterLab
     code["source"] = cell(repository, branch).splitlines(keepends=True)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 

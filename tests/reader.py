@@ -1,8 +1,11 @@
 """A reader at a notebook: its cells executed in this process, in any order, as often as asked."""
 
+import contextlib
+import io
 import json
 
 import nbformat
+import pytest
 from accelerate.state import AcceleratorState
 from matplotlib import pyplot
 from test_series import NOTEBOOKS
@@ -56,3 +59,11 @@ def record(run, notebook):
     """What run.json says of a notebook, without its times."""
     found = json.loads((helpers.RUNS / run / "run.json").read_text())["notebooks"].get(notebook)
     return found and {name: value for name, value in found.items() if "seconds" not in name and name != "finished"}
+
+
+def in_this_process(program, question):
+    """export.fresh_process without a process: what 06 asks a fresh one, which takes seconds to import torch."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as answer:
+        patch.setattr("sys.stdin", io.StringIO(json.dumps(question)))
+        exec(program, {})
+    return json.loads(answer.getvalue())

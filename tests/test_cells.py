@@ -4,8 +4,6 @@ What a cell leaves is what a fresh kernel leaves, or one sentence says from wher
 a new cell or parameter is covered by itself.
 """
 
-import contextlib
-import io
 import json
 import random
 import re
@@ -15,16 +13,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from reader import Reader
+from reader import Reader, in_this_process
 from tally import tally, tries
 from test_compare_runs import answers, write_run
 from test_series import declared, runs, tiny  # noqa: F401
 
 import helpers
 from bookkeeping.parameters import typed
-from lesson import chance, export, sources
+from lesson import blimp, card, chance, export, pairs, sources
 
-ALL = [*helpers.SERIES, "07_compare_runs"]
+ALL = [*helpers.SERIES, "07_compare_runs", "08_error_analysis"]
 CASES = [(notebook, target.id) for notebook in ALL for target in declared(notebook)]
 WHERE = re.compile(r"again|from its parameters on|first|as it was|run the training cell|Make it first|These do: ")
 TIMES = {"seconds", "finished", "train_seconds", "versions", "device"}
@@ -76,17 +74,19 @@ def worlds(tiny, tmp_path_factory):  # noqa: F811
     shutil.copytree(tiny["MODEL_NAME"], other / "model")
     named = {"CORPUS": other / "corpus", "MODEL_NAME": other / "model", "EXPORT_DIR": other / "export"}
     named = {name: str(path) for name, path in named.items()}
-    named |= {"RUN": "another", "SWEEP": "another", "COMPARE": "EPOCHS", "LEARNING_RATE": 1e-3}
+    named |= {"RUN": "another", "SWEEP": "other", "COMPARE": "EPOCHS", "LEARNING_RATE": 1e-3}
     given = tiny | {"RUN": "base", "SWEEP": "mine", "BOOTSTRAP_SAMPLES": 500, "RESAMPLES": 500}
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "minilm_folder", lambda: tiny["MODEL_NAME"])
         patch.setattr(export, "fresh_process", in_this_process)
         patch.setattr(chance.sentence_noises, "__defaults__", (2, 20))
+        patch.setattr(card, "push", lambda *_: None)  # there is no hub here, and
+        patch.setattr(blimp, "blimp", lambda n: pairs.minimal_pairs().assign(paradigm="x").head(n))  # no BLiMP
         for notebook in ALL:
             if notebook == "07_compare_runs":
                 write_sweep("mine")
-                write_sweep("another")
+                write_sweep("other")
             keep(kept / notebook)
             names = [target.id for target in declared(notebook)]
             own = {name: given[name] for name in names if name in given}
@@ -110,14 +110,6 @@ def another(name, now):
         except helpers.SeriesError:
             pass
     pytest.fail(f"say another value of {name} in the fixture `world`")
-
-
-def in_this_process(program, question):
-    """What 06 asks a fresh process, which takes seconds to import torch."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as answer:
-        patch.setattr("sys.stdin", io.StringIO(json.dumps(question)))
-        exec(program, {})
-    return json.loads(answer.getvalue())
 
 
 def keep(folder):

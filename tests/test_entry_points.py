@@ -187,7 +187,7 @@ def test_papermill_from_another_folder(tmp_path):
 
 # ---------------------------------------------------------------- the notebooks
 
-ALL = [*helpers.SERIES, "07_compare_runs"]
+ALL = [*helpers.SERIES, "07_compare_runs", "08_error_analysis"]
 BAD = {
     int: ["many", 1.5, True, None, [1], -1, 10**30],
     float: ["fast", None, [0.1], float("nan"), -1],

@@ -1,7 +1,5 @@
 """06_save_and_load as a lesson: names of classes, minimal pairs, the form, the export, cells run again."""
 
-import contextlib
-import io
 import json
 import os
 import shutil
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from reader import in_this_process
 from scipy.stats import beta
 from test_lesson_05 import run_each_cell_twice
 from test_series import base, execute, runs, tiny, vouch_for  # noqa: F401
@@ -26,15 +25,7 @@ RAW = Path(helpers.ROOT, "data", "practice", "raw")
 @pytest.fixture
 def here(monkeypatch):
     """The program for the fresh process runs in this one: a process of its own takes seconds to import torch."""
-
-    def run(program, question):
-        answer = io.StringIO()
-        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(question)))
-        with contextlib.redirect_stdout(answer):
-            exec(program, {})
-        return json.loads(answer.getvalue())
-
-    monkeypatch.setattr(export, "fresh_process", run)
+    monkeypatch.setattr(export, "fresh_process", in_this_process)
 
 
 def six(export_dir=None, run="base"):
@@ -201,6 +192,16 @@ def test_a_relative_folder_lies_in_the_project(base, here, tmp_path):  # noqa: F
 def test_no_folder_is_no_export(base, here, nothing, monkeypatch):  # noqa: F811
     monkeypatch.setattr(export, "copied", lambda *args: pytest.fail("copied"))
     assert execute("06_save_and_load", RUN="base", EXPORT_DIR=nothing)["target"] is None
+
+
+def test_the_copy_has_a_card_where_05_has_scores_and_a_push_that_fails_loses_nothing(base, here, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    scored = "05_evaluate" in helpers.read_run(base[0])["notebooks"]
+    six(tmp_path / "export")
+    assert (tmp_path / "export" / "README.md").exists() == scored
+    with pytest.raises(helpers.SeriesError, match="PUSH_TO is 'me/judge': the hub did not take it"):
+        execute("06_save_and_load", RUN="base", EXPORT_DIR=str(tmp_path / "export"), PUSH_TO="me/judge")
+    assert (tmp_path / "export" / "model.safetensors").exists()
 
 
 def test_an_earlier_export_is_replaced_whole(base, here, tmp_path):  # noqa: F811

@@ -5,6 +5,7 @@ import runpy
 
 import pandas as pd
 import pytest
+from reader import in_this_process
 from test_series import execute, runs, series, tiny  # noqa: F401
 
 import helpers
@@ -38,21 +39,11 @@ def frame(n=30):
 @pytest.fixture(scope="module")
 def own(tiny):  # noqa: F811
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "fresh_process", _in_this_process)
+        patch.setattr(export, "fresh_process", in_this_process)
         for seed in (1, 2):
             given = tiny | {"CORPUS": str(REQUESTS), "SEED": seed, "BOOTSTRAP_SAMPLES": 500}
             folder, variables = series(f"requests/seed{seed}", until="06_save_and_load", **given)
         yield folder, variables
-
-
-def _in_this_process(program, question):
-    import contextlib
-    import io
-
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as answer:
-        patch.setattr("sys.stdin", io.StringIO(json.dumps(question)))
-        exec(program, {})
-    return json.loads(answer.getvalue())
 
 
 def test_the_example_passes_the_whole_series_by_its_classes(own):

@@ -34,9 +34,9 @@ def test_a_notebook_that_only_reads_is_executed_after_the_others_and_repeats_non
     read = 'RUN = "default"  # name of the run folder\nPAIRS = 0  # how many'
     write_toy(toy / "notebooks/08_error_analysis.ipynb", read, ["pass"])
     forget()
-    for call, executed in [([], 6), ([], 6), (["-p", "PAIRS", "3"], 7)]:
-        assert quick.main(["-p", "RUN", "x", "--until", "08", *call]) == 0
-        assert len(quick.executed) == executed, quick.executed
+    for more, so_far in [([], 6), ([], 6), (["-p", "PAIRS", "3"], 7)]:
+        assert quick.main(["-p", "RUN", "x", "--until", "08", *more]) == 0
+        assert len(quick.executed) == so_far, quick.executed
     assert quick.executed[5:] == ["x 08", "x 08"]
     assert not (paths.RUNS / ".before").exists()
 
