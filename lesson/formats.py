@@ -33,11 +33,14 @@ def read_table(path):
         frame = pd.read_parquet(path) if suffix == ".parquet" else pd.read_excel(path, dtype=str, keep_default_na=False)
     except ImportError as error:
         raise SeriesError(f"{path.name}: {error}. Install it, or save the table as CSV in UTF-8.") from None
-    except (OSError, ValueError) as error:
-        raise SeriesError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from None
+    except SeriesError:
+        raise
+    except Exception as error:  # a damaged Excel or Parquet file has many words for it
+        found = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise SeriesError(f"{path.name} cannot be read ({found}). Save it anew, or as CSV in UTF-8.") from None
     first = 2 if suffix in EXCEL else 1
     frame.index = pd.RangeIndex(first, first + len(frame))
-    return as_text(frame), "Parquet" if suffix == ".parquet" else "Excel"
+    return as_text(frame), "Parquet" if suffix == ".parquet" else "Excel, its first sheet"
 
 
 def _read_delimited(path):

@@ -4,6 +4,8 @@ Which column is which, what is dropped, how it is split: each guess is said in o
 table stands here. Nothing is dropped, shifted or reordered without a word.
 """
 
+import math
+
 import pandas as pd
 
 from bookkeeping import SeriesError
@@ -198,9 +200,12 @@ def _drop(rows, bad, what, said):
 def _in_order(names):
     """Class names in order: numbers as numbers, words as words. Of two, the second is the positive one."""
     try:
-        return sorted(names, key=float)
+        numbers = {name: float(name) for name in names}
     except ValueError:
         return sorted(names)
+    return (
+        sorted(names, key=numbers.get) if all(map(math.isfinite, numbers.values())) else sorted(names)
+    )  # nan has no place
 
 
 def _split(rows, said):

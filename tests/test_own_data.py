@@ -219,6 +219,7 @@ UNLABELLED = b"text,label,split\n" + b"".join(
         ("own.jsonl", b'{"text": "\\ud83d", "label": 1}\n', "own.jsonl, line 1: half a character"),
         ("own.parquet", b"PAR1", "own.parquet cannot be read"),
         ("own.xlsx", b"PK", "own.xlsx cannot be read"),
+        ("own.xlsx", b"PK\x03\x04 cut off", "own.xlsx cannot be read .BadZipFile"),
     ],
 )
 def test_a_bad_table_gets_one_message_before_anything_is_written(tmp_path, name, content, words):
@@ -247,3 +248,10 @@ def test_a_data_set_of_the_hub_is_read_by_its_class_names(monkeypatch):
     splits, classes, said = tables.load(place)
     assert name == "owner-name-config" and given == [("owner/name", "config")] and classes == ["one", "zero"]
     assert pairs_of(splits, classes) == sorted((f"Sentence {i}.", ["zero", "one"][i % 2]) for i in range(20))
+
+
+def test_numbers_are_in_order_as_numbers_and_nan_among_them_is_a_word(tmp_path):
+    for labels, order in [(["10", "9"], ["9", "10"]), (["1", "nan", "0"], ["0", "1", "nan"])]:
+        path = tmp_path / "own.csv"
+        path.write_text("text,label\n" + "".join(f"text {i},{labels[i % len(labels)]}\n" for i in range(30)))
+        assert load(path)[1] == order
