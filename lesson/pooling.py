@@ -75,9 +75,11 @@ def _own_file(model, name):
 def add_mean_layer(model):
     """Give a model built like BERT one more layer, whose [CLS] is the mean of all tokens; returns whether it is (04_train).
 
-    Nothing is changed where it is not. Without queries and keys the layer attends to all tokens alike; beside a thousand
-    times their mean, the [CLS] that it adds is next to nothing; its LayerNorm scales the sum to variance 1. A pooler, as
-    BERT has it, hands that on, a quarter as large: within tanh's straight part. Neither is trained.
+    Nothing is changed where it is not. Without queries and keys the layer attends to all tokens alike (in MPNet by their
+    distance alone, each head by its own weights); beside a thousand times their mean, the [CLS] that it adds is next to
+    nothing; its LayerNorm scales the sum to variance 1. What stands between it and the classifier, BERT's pooler or the
+    first half of RoBERTa's and MPNet's classifier, hands that on, a quarter as large: within tanh's straight part. Neither
+    is trained.
     """
     layers = _layers(model)
     layer, size, count = copy.deepcopy(layers[-1]), len(layers), model.config.num_hidden_layers
@@ -87,7 +89,7 @@ def add_mean_layer(model):
         if isinstance(module, torch.nn.LayerNorm):
             module.weight.fill_(1)
     try:
-        for dense in (layer.attention.self.value, layer.attention.output.dense):
+        for dense in _value_and_output(layer.attention):
             torch.nn.init.eye_(dense.weight).mul_(TIMES)
         layers.append(layer)
         model.config.num_hidden_layers = count + 1
@@ -98,9 +100,9 @@ def add_mean_layer(model):
         del layers[size:]
         model.config.num_hidden_layers = count
         return False
-    if pooler := getattr(model.base_model, "pooler", None):
-        torch.nn.init.eye_(pooler.dense.weight).mul_(NEARLY_LINEAR)
-        pooler.dense.bias.zero_()
+    if dense := _between(model):
+        torch.nn.init.eye_(dense.weight).mul_(NEARLY_LINEAR)
+        dense.bias.zero_()
     _fix(model)
     return True
 
@@ -109,9 +111,25 @@ def _layers(model):
     return [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)][-1]
 
 
+def _value_and_output(attention):
+    if hasattr(attention, "attn"):  # MPNet's names
+        return attention.attn.v, attention.attn.o
+    return attention.self.value, attention.output.dense
+
+
+def _between(model):
+    """The dense layer that tanh follows, between [CLS] and the classifier, if there is one."""
+    head = getattr(model.base_model, "pooler", None) or model.classifier
+    return (
+        None
+        if hasattr(head, "activation") and not isinstance(head.activation, torch.nn.Tanh)
+        else getattr(head, "dense", None)
+    )
+
+
 def _fix(model):
-    """Train neither the last layer nor the pooler, and drop nothing in the layer: a model that was saved so knows no more of it."""
-    for part in filter(None, [_layers(model)[-1], getattr(model.base_model, "pooler", None)]):
+    """Train neither the last layer nor what hands it on, and drop nothing in the layer: a model that was saved so knows no more of it."""
+    for part in filter(None, [_layers(model)[-1], _between(model)]):
         part.requires_grad_(False)
     for module in _layers(model)[-1].modules():
         if isinstance(module, torch.nn.Dropout):
@@ -128,5 +146,10 @@ def _computes_mean(model):
     training = model.training
     *_, before, after = model.eval().base_model(ids, attention_mask=mask, output_hidden_states=True).hidden_states
     model.train(training)
-    mean = (before * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    encoder, distance = model.base_model.encoder, 0.0
+    if hasattr(encoder, "compute_position_bias"):  # MPNet's, by head: what its attention adds for the distance
+        distance = encoder.compute_position_bias(before)[:, :, 0]
+    heads = before.unflatten(2, (model.config.num_attention_heads, -1)).transpose(1, 2)
+    weights = (distance + mask[:, None].log()).expand(heads.shape[:3]).softmax(-1)
+    mean = (weights[..., None] * heads).sum(2).flatten(1)
     return torch.allclose(after[:, 0], layer_norm(mean, mean.shape[1:]), atol=0.1)
