@@ -12,6 +12,7 @@ import common
 import torch
 
 import helpers
+from lesson import pooling
 
 BATCH_SIZE = 32
 
@@ -94,19 +95,20 @@ def trainer_defaults(clock, steps, rounds):
 
 
 def trainer_best(clock, steps, rounds, precision):
-    """The HF Trainer with the flags that make it fastest, in this precision."""
+    """The HF Trainer with the flags that make it fastest, in this precision, on the model that 04 trains."""
     import transformers
 
     collator = transformers.DataCollatorWithPadding(helpers.load_tokenizer(prepared_tokens()[1]["model"]))
     flags = {"train_sampling_strategy": "group_by_length", "optim": "adamw_torch_fused"}
     flags |= {} if precision == "fp32" else {precision: True}
-    _hf_trainer(clock, steps, rounds, precision, collator=collator, **flags)
+    _hf_trainer(clock, steps, rounds, precision, collator=collator, reads_as_04=True, **flags)
 
 
-def _hf_trainer(clock, steps, rounds, precision="fp32", length=None, collator=None, **flags):
+def _hf_trainer(clock, steps, rounds, precision="fp32", length=None, collator=None, reads_as_04=False, **flags):
     """The HF Trainer in one train() call, held between the rounds by a callback; all of a step's work is in its time.
 
-    Only the order of its batches is ours: its own sampler fills them, and `samples` picks the round's.
+    Only the order of its batches is ours: its own sampler fills them, and `samples` picks the round's. `reads_as_04`: its
+    classifier reads what POOLING "auto" is for this model, else [CLS], as the library's does.
     """
     import transformers
 
@@ -133,5 +135,7 @@ def _hf_trainer(clock, steps, rounds, precision="fp32", length=None, collator=No
     flags |= {"per_device_train_batch_size": BATCH_SIZE, "num_train_epochs": 1, "use_cpu": clock.device.type == "cpu"}
     flags |= {"save_strategy": "no", "logging_strategy": "no", "report_to": "none", "disable_tqdm": True}
     model = helpers.load_model(header["model"], num_labels=2)
+    if reads_as_04:
+        pooling.decide(model, header)
     args = transformers.TrainingArguments(output_dir=str(helpers.RUNS / "trainer"), **flags)
     Held(model=model, args=args, train_dataset=sentences, data_collator=collator, callbacks=[Gate()]).train()

@@ -23,7 +23,10 @@ LOOPS = {  # name → its function, and what it is; "{}" is the precision that i
         "padded to 128 as run_glue does; batch 32, no evaluation, saving or logging; {}",
     ),
     "tutorial": (loops.tutorial, "padded to 64, for-loop AdamW, `.item()` every step; {}"),
-    BEST: (loops.trainer_best, "like lengths together, padded to the batch, fused AdamW, no loader processes; {}"),
+    BEST: (
+        loops.trainer_best,
+        "the model of 04; like lengths together, padded to the batch, fused AdamW, no loader processes; {}",
+    ),
     "04": (loops.notebook_04, "the loop of notebook 04; {}"),
     "arithmetic bound": (matrix_products.bound, "only the matrix products of all layers, on the real tokens; {}"),
 }

@@ -209,7 +209,10 @@ def test_elsewhere_it_says_where_to_start_whoevers_helpers_is_there(colab, tmp_p
 VERSIONS = Path(__file__).with_name("colab_versions.txt").read_text(encoding="utf-8")
 ASKED = [line.partition("#")[0].strip() for line in Path(home.ROOT, "requirements.txt").read_text("utf-8").splitlines()]
 FOR_TESTS_AND_DASK = {"jupyter", "nbval", "pytest", "hypothesis", "nbstripout", "distributed"}
-FOR_TESTS_AND_DASK |= {"datasets", "openpyxl"}  # for CORPUS = hub:… or an Excel file, whose messages say what to install
+FOR_TESTS_AND_DASK |= {
+    "datasets",
+    "openpyxl",
+}  # for CORPUS = hub:… or an Excel file, whose messages say what to install
 
 
 def test_colab_has_what_the_notebooks_need_or_the_first_import_installs_it():
@@ -318,7 +321,9 @@ def test_make_badges_writes_both_once_and_leaves_the_rest_alone(tmp_path):
         nbformat.validate(notebook)
         address = f"https://colab.research.google.com/github/me/series/blob/course/2027/notebooks/{name}"
         assert notebook.cells[0].source.startswith(f"[![Open in Colab](open-in-colab.svg)]({address})\n\n# ")
-        assert next(cell for cell in notebook.cells if cell.cell_type == "code").source == stamp.cell("me/series", "course/2027")
+        assert next(cell for cell in notebook.cells if cell.cell_type == "code").source == stamp.cell(
+            "me/series", "course/2027"
+        )
     assert [cell.source for cell in nbformat.reads(texts["08_new.ipynb"], 4).cells[2:]] == ["1 + 1"]
     for path in PATHS:
         old, now = (nbformat.reads(text, 4).cells for text in (path.read_text("utf-8"), texts[path.name]))

@@ -36,7 +36,9 @@ def test_the_file_is_valid_and_normalised(name):
     assert (
         set(notebook.metadata) <= {"kernelspec", "language_info"} and "version" not in notebook.metadata.language_info
     )
-    assert all(set(cell.metadata) <= {"tags", "jp-MarkdownHeadingCollapsed", "jupyter", "cellView"} for cell in notebook.cells)
+    assert all(
+        set(cell.metadata) <= {"tags", "jp-MarkdownHeadingCollapsed", "jupyter", "cellView"} for cell in notebook.cells
+    )
 
 
 @every_notebook

@@ -1,0 +1,155 @@
+"""04's training with one thing changed, over seeds: what earns a place in a recipe, and the questions that a tutorial leaves open.
+
+  .venv/bin/python benchmarks/variants.py [--model minilm] [--seeds 1 2 3 4 5] [--only NAME …] [--jobs 2]
+  .venv/bin/python benchmarks/variants.py --report
+
+Each training is the notebook's own code, on real CoLA, with the parameters of recipes/<model>.yaml and the change of its
+name below. Scores are of the validation sentences and of the in-domain dev set; the test set is not looked at. What
+results/variants/<model>.csv has is not trained again, so a call that was stopped goes on. Two to five minutes a training of
+`minilm`, on one core each.
+"""
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+from pathlib import Path
+
+import common
+import pandas as pd
+from changes import REFERENCE, VARIANTS
+from scipy import stats
+from trainings import AVERAGES, prepare, train
+
+import helpers
+
+FOLDER = common.ROOT / "results" / "variants"
+SCORES = [f"{split}_{score}" for split in ("validation", "in_domain") for score in ("loss", "accuracy", "mcc")]
+COLUMNS = ["variant", "seed", "epoch", "training_loss", *SCORES, "seconds", "device"]
+
+# ---------------------------------------------------------------- all of them, and what came of it
+
+
+def train_all(options, path):
+    """Train what `path` does not have, `--jobs` at a time, and append each training's rows to it as it ends."""
+    names = options.only or list(VARIANTS)
+    if unknown := set(names) - set(VARIANTS):
+        raise SystemExit(f"--only {sorted(unknown)}: expected one of {list(VARIANTS)}")
+    there = set(pd.read_csv(path)[["variant", "seed"]].itertuples(index=False, name=None)) if path.exists() else set()
+    todo = [(name, seed) for name in names for seed in options.seeds if (name, seed) not in there]
+    context = multiprocessing.get_context("spawn")  # each training in a fresh process: what is patched ends with it
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary).resolve()
+        with context.Pool(1) as pool:
+            precision = pool.apply(prepare, (folder, options.model))
+        with context.Pool(options.jobs, maxtasksperchild=1) as pool:
+            waiting = [pool.apply_async(train, (folder, options.model, precision, *each)) for each in todo]
+            for i, result in enumerate(waiting, start=1):
+                frame = pd.DataFrame(result.get()).reindex(columns=COLUMNS)
+                frame.round(5).to_csv(path, mode="a", header=not path.exists(), index=False)
+                print(f"{i} of {len(todo)}: {frame.iloc[-1].to_dict()}", flush=True)
+
+
+def kept(frame):
+    """A row for each training: the epoch that 04 keeps, by validation MCC, of several the one with the lowest loss."""
+    ordered = frame.sort_values(["validation_mcc", "validation_loss"], ascending=[False, True])
+    return ordered.groupby(["variant", "seed"], as_index=False).first()
+
+
+def compared(frame):
+    """A row for each variant: means over its seeds, and the differences from the reference over the seeds of both."""
+    rows = []
+    for name in [name for name in [*VARIANTS, *AVERAGES] if name in set(frame["variant"])]:
+        own = frame[frame["variant"] == name].set_index("seed")
+        row = {"variant": name, "seeds": len(own), "minutes": (own["seconds"] * own["epochs"]).mean() / 60}
+        against = frame[frame["variant"] == ("[CLS]" if name.startswith("[CLS]") else REFERENCE)].set_index("seed")
+        for split in ["validation", "in_domain"]:
+            row[split] = own[f"{split}_mcc"].mean()
+            row[f"{split}_spread"] = own[f"{split}_mcc"].std()
+            difference = (own[f"{split}_mcc"] - against[f"{split}_mcc"]).dropna()
+            row[f"{split}_difference"], n = difference.mean(), len(difference)
+            half = stats.t.ppf(0.975, n - 1) * difference.std() / n**0.5 if n > 1 else float("nan")
+            row[f"{split}_low"], row[f"{split}_high"] = difference.mean() - half, difference.mean() + half
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def draw(table, path):
+    """Differences from the reference with their intervals, on both sets."""
+    import matplotlib.pyplot as plt
+
+    helpers.set_theme()
+    table = table[~table["variant"].isin([REFERENCE, "[CLS]"])]
+    fig, axes = plt.subplots(1, 2, figsize=(10, 1 + 0.3 * len(table)), sharey=True, layout="constrained")
+    for ax, (split, title) in zip(
+        axes, [("validation", "validation (chose the epoch)"), ("in_domain", "in-domain dev")]
+    ):
+        centre = table[f"{split}_difference"]
+        arms = [centre - table[f"{split}_low"], table[f"{split}_high"] - centre]
+        ax.errorbar(centre, table["variant"], xerr=arms, fmt="o", capsize=3)
+        ax.axvline(0, color="grey", linestyle="--")
+        ax.set(xlabel="difference of MCC, 95 % over seeds", title=title)
+    axes[0].invert_yaxis()
+    fig.savefig(path, dpi=120)
+    plt.close(fig)
+
+
+def report(options, path):
+    """The table and the picture, from the figures in `path`."""
+    frame = pd.read_csv(path)
+    epochs = frame.groupby(["variant", "seed"])["epoch"].max().rename("epochs").reset_index()
+    table = compared(kept(frame).merge(epochs))
+    draw(table, path.with_suffix(".png"))
+    cells = []
+    for row in table.to_dict("records"):
+        cells.append([row["variant"], str(row["seeds"]), f"{row['minutes']:.1f}"])
+        for split in ["validation", "in_domain"]:
+            cells[-1].append(f"{row[split]:.3f} ± {row[f'{split}_spread']:.3f}")
+            words = "{:+.3f} ({:+.3f} to {:+.3f})".format(
+                *(row[f"{split}_{what}"] for what in ["difference", "low", "high"])
+            )
+            cells[-1].append("" if row["variant"] in [REFERENCE, "[CLS]"] else words)
+    headings = [
+        "one thing changed",
+        "seeds",
+        "CPU min",
+        "validation MCC",
+        "difference",
+        "in-domain dev MCC",
+        "difference ",
+    ]
+    lines = [
+        f"# 04 with one thing changed: {options.model} on CoLA",
+        "",
+        "Mean and standard deviation over seeds of the epoch that 04 keeps (the best by validation MCC), and the mean "
+        "difference from the reference, seed by seed, with Student's 95 % interval over seeds. The reference is 04 with "
+        f"recipes/{options.model}.yaml; lines that begin with [CLS] are compared with the line [CLS]. The validation "
+        "sentences choose the epoch, and a variant with more epochs chooses among more: the in-domain dev set does not. "
+        "The test set was not looked at. With so many lines, one in twenty intervals leaves out 0 by chance.",
+        "",
+        *common.table(dict(zip(headings, [":--", "--:", "--:", "--:", "--:", "--:", "--:"])), cells),
+        "",
+        f"![Differences from the reference with their intervals]({options.model}.png)",
+    ]
+    common.write_results(
+        path, frame, path.with_suffix(".md"), lines, common.facts(f"variants.py --model {options.model}")
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="minilm", help="a recipe of recipes/ that names its model")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of these: " + "; ".join(VARIANTS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at once, a core each")
+    parser.add_argument("--report", action="store_true", help="only write table and picture of what is there")
+    options = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{options.model}.csv"
+    if not options.report:
+        train_all(options, path)
+    report(options, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Variants of 04's training (benchmarks/changes.py): each changes what its name says, and the table compares pairs."""
+
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_series import tiny  # noqa: F401
+
+import helpers
+from lesson import training
+
+sys.path.insert(0, str(Path(helpers.ROOT, "benchmarks")))
+import changes  # noqa: E402
+import trainings  # noqa: E402
+import variants  # noqa: E402
+
+SOME = [
+    changes.REFERENCE,
+    "50 % of the training sentences",
+    "batches at random",
+    "layer-wise rates, 0.9",
+    "label smoothing 0.1",
+    "new last layer",
+    "half of the validation sentences, too",
+    "[CLS] and [SEP] at the end, the first word read",
+]
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("variants")
+    recipe = tiny | {"MAX_LEN": 64, "WARMUP_FRACTION": 0.0, "EPOCHS": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainings, "recipe_of", lambda model: recipe)
+        patch.setattr(helpers, "RUNS", helpers.RUNS)
+        trainings.prepare(folder, "tiny")
+        yield folder
+
+
+def trained(prepared, monkeypatch, name):
+    """The rows of a variant's training, and what was seen in it: batches, losses' names, weights before the first step."""
+    seen = {}
+    for module, attribute in [(helpers, "RUNS"), (helpers, "batches_of_like_length"), (training, "cross_entropy")]:
+        monkeypatch.setattr(module, attribute, getattr(module, attribute))  # put back at the end, whatever it becomes
+    monkeypatch.setattr(training, "parameter_groups", training.parameter_groups)
+
+    def train_epoch(model, optimizer, schedule, batches, make_batch, accelerator):
+        seen.update(batches=batches, weights=copy.deepcopy(accelerator.unwrap_model(model).state_dict()))
+        seen["ids"], seen["groups"] = make_batch(batches[0])["input_ids"], optimizer.param_groups
+        seen["smoothing"] = getattr(training.cross_entropy, "keywords", {})
+        return training_epoch(model, optimizer, schedule, batches, make_batch, accelerator)
+
+    training_epoch = training.train_epoch
+    monkeypatch.setattr(training, "train_epoch", train_epoch)
+    return trainings.train(prepared, "tiny", "fp32", name, 1), seen
+
+
+@pytest.fixture(scope="module")
+def all_of(prepared):
+    """{variant: (rows, seen)}"""
+    found = {}
+    for name in SOME:
+        with pytest.MonkeyPatch.context() as patch:
+            found[name] = trained(prepared, patch, name)
+    return found
+
+
+def test_each_changes_what_it_says(all_of):
+    rows, seen = all_of[changes.REFERENCE]
+    assert [row["variant"] for row in rows] == [changes.REFERENCE, *trainings.AVERAGES]
+    frame = pd.DataFrame(rows)
+    assert frame[variants.COLUMNS].drop(columns="training_loss").notna().all(axis=None) and (frame["seconds"] > 0).all()
+    count = sum(map(len, seen["batches"]))
+    like = [len({int((ids != 0).sum()) for ids in seen["ids"]}), len(seen["ids"])]
+    assert like[0] < 6, "sentences of like length"
+
+    def of(name):
+        return all_of[next(full for full in SOME if name in full)][1]
+
+    assert sum(map(len, of("50 %")["batches"])) == round(count / 2)
+    assert sum(map(len, of("half of the validation")["batches"])) > count
+    spread = of("at random")["ids"].ne(0).sum(1).float().std()
+    assert spread > 1.5 * seen["ids"].ne(0).sum(1).float().std()
+    assert of("smoothing")["smoothing"] == {"label_smoothing": 0.1} and not seen["smoothing"]
+    rates = sorted({group["initial_lr"] for group in of("layer-wise")["groups"]})
+    assert np.allclose(np.divide(rates[:-1], rates[1:]), 0.9) and len(rates) == 4, (
+        "the head, two layers, the embeddings"
+    )
+    assert {group["initial_lr"] for group in seen["groups"]} == {rates[-1]}
+    counted = [
+        sum(weights.numel() for group in of(name)["groups"] for weights in group["params"])
+        for name in ["layer-wise", "04"]
+    ]
+    assert counted[0] == counted[1]
+    first = {len(ids.unique()) for ids in [of("at the end")["ids"][:, 0], seen["ids"][:, 0]]}
+    assert max(first) > 1 and min(first) == 1, "the first word, and [CLS]"
+    differ = {
+        name for name, weights in of("new last")["weights"].items() if not torch.equal(weights, seen["weights"][name])
+    }
+    assert differ and all("layer.1." in name for name in differ)
+
+
+def test_the_table_compares_seed_by_seed(tmp_path):
+    base = {"epoch": 1, "validation_loss": 0.5, "in_domain_mcc": 0.3, "seconds": 60.0}
+    scores = {changes.REFERENCE: {1: 0.2, 2: 0.4, 3: 0.3}, "2 epochs": {1: 0.3, 2: 0.4, 9: 0.9}}
+    frame = [
+        base | {"variant": name, "seed": seed, "validation_mcc": mcc}
+        for name, seeds in scores.items()
+        for seed, mcc in seeds.items()
+    ]
+    frame.append(frame[3] | {"epoch": 2, "validation_mcc": 0.1})  # a later epoch that is worse: not kept
+    kept = variants.kept(pd.DataFrame(frame))
+    assert kept["epoch"].tolist() == [1] * 6
+    table = variants.compared(kept.assign(epochs=2)).set_index("variant")
+    assert table.loc["2 epochs", "validation_difference"] == pytest.approx(0.05), "of the two seeds that both have"
+    assert table.loc["2 epochs", "seeds"] == 3 and table.loc["2 epochs", "minutes"] == pytest.approx(2)
+    assert table.loc["2 epochs", "validation_high"] == pytest.approx(0.05 + 12.706 * 0.0707 / 2**0.5, abs=1e-3)
+    variants.draw(table.reset_index(), tmp_path / "table.png")
+    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
