@@ -73,10 +73,10 @@ def quicken_dropout(model):
             module.__class__ = QuickDropout
 
 
-@torch.no_grad()
 def only_cls(model, batch):
     """Let the last layer's feed-forward block work on [CLS] alone: the classifier reads nothing else (04_train).
 
+    A last layer that is not trained, since it only computes the mean of all tokens, gets that mean in place of the tokens.
     Tried on `batch` (without labels). Returns whether the logits stay the same; where they do not, as in a model that
     reads other positions too, or is built otherwise, nothing is changed.
     """
@@ -84,13 +84,33 @@ def only_cls(model, batch):
     norms = [module for module in layers[-1].modules() if isinstance(module, torch.nn.LayerNorm)] if layers else []
     if not norms:
         return False
+    if model.config._attn_implementation == "sdpa" and not any(own.requires_grad for own in layers[-1].parameters()):
+        _same_logits(model, batch, layers[-1], _mean_first)
+    return _same_logits(model, batch, norms[0], lambda module, args, kwargs: ((args[0][:, :1],), kwargs))
+
+
+def _mean_first(layer, args, kwargs):
+    """[CLS] and the mean that a layer with zero queries and keys would compute, for it to attend to the mean alone."""
+    names = ["hidden_states", "attention_mask"]
+    given = dict(zip(names, args)) | {name: kwargs.pop(name) for name in names if name in kwargs}
+    hidden, mask = given["hidden_states"], given["attention_mask"]  # the latter is None where nothing is padded
+    weights = hidden.new_zeros(len(hidden), 1, hidden.shape[1])
+    if mask is not None:
+        weights = weights.masked_fill(~mask[:, 0, :1], -torch.inf)
+    both = torch.cat([hidden[:, :1], weights.softmax(-1) @ hidden], dim=1)
+    return (both, both.new_tensor([0, 1], dtype=torch.bool).expand(len(both), 1, 2, 2), *args[2:]), kwargs
+
+
+@torch.no_grad()
+def _same_logits(model, batch, module, hook):
+    """Let `hook` work on what `module` gets, if the logits of `batch` stay the same; returns whether they do."""
     training, before = model.training, model.eval()(**batch).logits
-    hook = norms[0].register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :1],))
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         same = torch.allclose(model(**batch).logits, before, atol=1e-4)
-    except (RuntimeError, ValueError, IndexError):  # shapes that do not fit: another anatomy
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, IndexError):  # another anatomy
         same = False
     model.train(training)
     if not same:
-        hook.remove()
+        handle.remove()
     return same

@@ -107,13 +107,27 @@ def test_padding_and_dropout_change_nothing_in_it(family):
     assert all(module.p == 0 for module in layer.modules() if isinstance(module, torch.nn.Dropout))
 
 
+@pytest.mark.parametrize("attention", [{}, {"attn_implementation": "eager"}], ids=["sdpa", "eager"])
 @pytest.mark.parametrize("family", LIKE_BERT)
-def test_the_saving_of_the_last_layer_holds(family):
-    model = classifier(family)
+def test_the_saving_of_the_last_layer_holds(family, attention):
+    """Logits and gradients stay, with padding and without; where it can be done, the layer gets [CLS] and the mean alone."""
+    model = classifier(family, **attention)
     assert pooling.add_mean_layer(model)
-    before = model(**batch()).logits
-    assert savings.only_cls(model, batch())
-    assert torch.allclose(model(**batch()).logits, before, atol=1e-4)
+    saved, seen = copy.deepcopy(model), []
+    assert savings.only_cls(saved, batch())
+    values = [module for name, module in saved.named_modules() if name.endswith((".value", ".v"))]
+    values[-1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+    for inputs in [batch(), {name: tensor[:1] for name, tensor in batch().items()}]:
+        found, expected = saved(**inputs).logits, model(**inputs).logits
+        assert torch.allclose(found, expected, atol=1e-4)
+        for each, logits in [(saved, found), (model, expected)]:
+            each.zero_grad()
+            logits.square().sum().backward()
+        for (name, weights), (_, others) in zip(saved.named_parameters(), model.named_parameters()):
+            assert weights.grad is others.grad is None or torch.allclose(
+                weights.grad, others.grad, atol=1e-3, rtol=1e-3
+            ), name
+    assert set(seen) == ({12} if attention or family == "MPNet" else {2})
 
 
 @pytest.mark.parametrize("family", [*LIKE_BERT, "ModernBert"])
