@@ -108,11 +108,15 @@ def load(place, text_column=None, label_column=None):
         )
     torn = rows.groupby("sentence")["name"].transform("nunique") > 1
     again = rows.duplicated("sentence") & ~torn
-    for found, what in [(again, "repeat a text"), (torn, "hold a text that stands under two labels")]:
+    for found, what in [(again, "with a text that stands above"), (torn, "with a text that stands under two labels")]:
         if found.any():
-            said.append(f"{found.sum():,} rows {what} ({_where(rows[found])}): kept as they are.")
+            said.append(f"Kept: {_count(found)} {what} ({_where(rows[found])}).")
     rows["label"] = rows["name"].map({name: number for number, name in enumerate(classes)}).astype("int64")
     return _split(rows.assign(source=""), said), classes, said
+
+
+def _count(found):
+    return f"{found.sum():,} row{'' if found.sum() == 1 else 's'}"
 
 
 def _where(rows):
@@ -193,7 +197,7 @@ def _split_column(source, frame):
 def _drop(rows, bad, what, said):
     """`rows` without the bad ones, which `said` then counts and names."""
     if bad.any():
-        said.append(f"Dropped: {bad.sum():,} rows {what} ({_where(rows[bad])}).")
+        said.append(f"Dropped: {_count(bad)} {what} ({_where(rows[bad])}).")
     return rows[~bad]
 
 

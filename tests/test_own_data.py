@@ -83,7 +83,7 @@ def test_07_compares_runs_of_several_classes(own):
 def test_every_row_of_the_example_arrives(tmp_path):
     splits, classes, said = load(REQUESTS)
     assert pairs_of(splits, classes) == sorted((text, topic) for _, _, text, topic in rows_of_the_example())
-    assert "1 rows repeat a text" in said and "2 rows hold a text that stands under two labels" in said
+    assert "Kept: 1 row with a text that stands above" in said and "Kept: 2 rows with a text that stands under two labels" in said
     assert not set(splits["train"]["sentence"]) & set(splits["test"]["sentence"])
     again, _, _ = load(REQUESTS)
     assert all(again[split].equals(splits[split]) for split in splits)
@@ -181,9 +181,9 @@ def test_what_is_dropped_is_counted_and_named(tmp_path):
     splits, classes, said = load(tmp_path / "own.csv")
     assert classes == ["no", "yes"] and sum(map(len, splits.values())) == 20
     for what in [
-        "1 rows without a text (own.csv, line 22)",
-        "1 rows without a label (own.csv, line 23)",
-        "1 rows of a class with one text only (own.csv, line 25)",
+        "1 row without a text (own.csv, line 22)",
+        "1 row without a label (own.csv, line 23)",
+        "1 row of a class with one text only (own.csv, line 25)",
     ]:
         assert f"Dropped: {what}" in said
 
