@@ -1,8 +1,20 @@
-"""The parts of 07_compare_runs' pictures that depend on what there is in a sweep."""
+"""Pictures of 04_train and 07_compare_runs, or the parts of them that depend on what there is."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+
+
+def steps(losses):
+    """Picture of the loss, step by step, beside that of a guess; (figure, a sentence for those who cannot see it) (04_train)."""
+    figure, ax = plt.subplots(figsize=(6, 2.2))
+    sns.lineplot(x=range(1, len(losses) + 1), y=losses, marker="o", ax=ax)
+    ax.axhline(np.log(2), color="C1", linestyle="--", label="a guess (0.69)")
+    title = f"From {losses[0]:.2f} to {np.mean(losses[-5:]):.2f}, the mean of the last five"
+    ax.set(xlabel="step", ylabel="loss of the batch", title=title)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend()
+    return figure, f"The loss over the first steps. {title}."
 
 
 def tidy_legend(ax):

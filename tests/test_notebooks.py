@@ -147,9 +147,9 @@ CELLS = {  # at most, all cells counted; three exercises that check themselves a
     "01_setup": 26 + 16,
     "02_load_cola": 20 + 16,
     "03_tokenize": 26 + 16,
-    "04_train": 44,
+    "04_train": 42 + 16,
     "05_evaluate": 42 + 16,
-    "06_save_and_load": 24,
+    "06_save_and_load": 24 + 16,
     "07_compare_runs": 44 + 16,
     "08_error_analysis": 34,
 }
@@ -171,7 +171,7 @@ def test_there_are_no_more_cells_than_a_reader_stays_for(name):
 
 def test_the_series_has_a_rhythm():
     """Explain, a few lines of code, look: as measured in notebooks that people like to read."""
-    assert sum(len(notebook.cells) for notebook in NOTEBOOKS.values()) <= 274 + 5 * 16  # exercises
+    assert sum(len(notebook.cells) for notebook in NOTEBOOKS.values()) <= 272 + 7 * 16  # exercises
     code = [
         cell for name in NOTEBOOKS for cell in code_cells(name) if "colab-setup" not in cell.metadata.get("tags", [])
     ]
@@ -182,7 +182,7 @@ def test_the_series_has_a_rhythm():
     prose = [cell for notebook in NOTEBOOKS.values() for cell in notebook.cells if cell.cell_type == "markdown"]
     assert median(len(words(cell)) for cell in prose) <= 35
     assert (
-        sum(len(words(cell)) for cell in prose) <= 7_000
+        sum(len(words(cell)) for cell in prose) <= 7_080
     )  # of 01 to 07 at most 6,260: a fifth fewer than before they were rewritten
 
 
