@@ -113,7 +113,7 @@ def threshold_curves(chosen, curves, name):
     for number, (split, scores) in enumerate(curves.items()):
         ax.plot(THRESHOLDS, scores, styles[split], color=f"C{number}", label=split)
         if split in chosen:
-            ax.axvline(chosen[split]["threshold"], color=f"C{number}", linewidth=1)
+            ax.axvline(chosen[split]["threshold"], color=f"C{number}", linestyle=styles[split], linewidth=1)
     own = chosen["validation"]
     title = f"Threshold {own['threshold']:.2f} of validation: test MCC {own['test_mcc']:.3f}, {own['test_mcc_at_half']:.3f} at one half"
     ax.set(xlabel=f"{name} is said above this probability", ylabel="MCC", title=title)

@@ -113,9 +113,13 @@ def fooled(pair, acceptable):
         return None, ""
     whole = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
     if not whole or not in_one_place(*pair):
-        return math.nan, "expected are two sentences, the acceptable one first, that differ in one place of three words at most."
+        return (
+            math.nan,
+            "write two sentences, the acceptable one first, that differ in one place of at most three words.",
+        )
     good, bad = acceptable(pd.Series(pair))
-    return pair if good < bad else math.nan, f"ranked rightly, {good:.2f} against {bad:.2f}; which rule does it not know?"
+    look = f"ranked rightly, {good:.2f} against {bad:.2f}; which rule does it not know?"
+    return (pair if good < bad else math.nan), look
 
 
 def seeds_for(share, spread):
