@@ -168,7 +168,7 @@ def points(table, everything, of="sentences"):
         hue, look = None, {}
         title = f"{(table['low'] > 0.5).sum()} of {len(table)} lie above one half with their whole interval"
     if len(table):
-        sns.scatterplot(x=table["accuracy"], y=places, hue=hue, style=hue, **look, ax=ax, zorder=3)
+        sns.scatterplot(x=table["accuracy"], y=places, hue=hue, style=hue, **look, s=55, ax=ax, zorder=3)
     ax.axvline(everything, color="grey", linestyle="--")
     ax.set_yticks(places, [f"{name:.30} ({n})" for name, n in zip(table.index, table["n"])])
     ax.invert_yaxis()

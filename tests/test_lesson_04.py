@@ -100,7 +100,11 @@ def test_the_plain_loop_s_model_judges_the_sentences_of_01_and_the_exercises_are
         said = f"acceptable ({share:.2f})" if share > 0.5 else f"unacceptable ({1 - share:.2f})"
         assert f"\n{said}: {sentence}\n" in printed
     assert printed.count("Right.\n") == 3
-    decayed = [weights for name, weights in named["untrained"].named_parameters() if "bias" not in name and "LayerNorm" not in name]
+    decayed = [
+        weights
+        for name, weights in named["untrained"].named_parameters()
+        if "bias" not in name and "LayerNorm" not in name
+    ]
     assert named["decayed"] == sum(weights.numel() for weights in decayed)
 
 

@@ -339,7 +339,10 @@ def test_an_own_pair_is_judged():
         assert exercises.verdict(answer, right, look).startswith("Still open" if answer is ... else "Not yet")
     assert "0.90 against 0.20" in exercises.fooled((good, bad), likes(good))[1]
     right, look = exercises.fooled((good, bad), lambda sentences: [])
-    assert exercises.verdict((good, bad), right, look, unknown="no such class.") == "This cannot be asked here: no such class."
+    assert (
+        exercises.verdict((good, bad), right, look, unknown="no such class.")
+        == "This cannot be asked here: no such class."
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1, 2])
