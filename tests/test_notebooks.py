@@ -114,6 +114,16 @@ def test_it_reads_as_a_lesson(name):
 
 
 @every_notebook
+def test_the_headings_are_in_order(name):
+    """One title, then sections of one level, the last of them with the exercises: for those who jump from heading to heading."""
+    prose = "\n\n".join(cell.source for cell in NOTEBOOKS[name].cells if cell.cell_type == "markdown")
+    headings = re.findall(r"^(#+) (.+)$", re.sub(r"```.*?```", "", prose, flags=re.S), re.M)
+    assert [level for level, _ in headings] == ["#"] + ["##"] * (len(headings) - 1)
+    titles = [title for _, title in headings]
+    assert titles[-2:] == ["Summary", "Exercises"] and len(set(titles)) == len(titles)
+
+
+@every_notebook
 def test_what_can_be_compared_is_compared(name):
     outputs = [cell for cell in code_cells(name) if cell.outputs]
     compared = [cell for cell in outputs if "nbval-ignore-output" not in cell.metadata.get("tags", [])]
