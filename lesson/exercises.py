@@ -118,7 +118,7 @@ def fooled(pair, acceptable):
             "write two sentences, the acceptable one first, that differ in one place of at most three words.",
         )
     good, bad = acceptable(pd.Series(pair))
-    look = f"ranked rightly, {good:.2f} against {bad:.2f}; which rule does it not know?"
+    look = f"ranked rightly, {good:.3f} against {bad:.3f}; which rule does it not know?"
     return (pair if good < bad else math.nan), look
 
 

@@ -337,7 +337,7 @@ def test_an_own_pair_is_judged():
     for answer in [(good, bad), (bad, bad), (good, "No."), (good, 3), good, 0, None, ...]:
         right, look = exercises.fooled(answer, likes(good))
         assert exercises.verdict(answer, right, look).startswith("Still open" if answer is ... else "Not yet")
-    assert "0.90 against 0.20" in exercises.fooled((good, bad), likes(good))[1]
+    assert "0.900 against 0.200" in exercises.fooled((good, bad), likes(good))[1]
     right, look = exercises.fooled((good, bad), lambda sentences: [])
     assert (
         exercises.verdict((good, bad), right, look, unknown="no such class.")
