@@ -71,7 +71,7 @@ def reliability(logits, labels, temperature):
     title = f"Calibration error {errors[0]:.3f}, after the temperature {errors[1]:.3f}"
     ax.set(xlabel="probability of the answer given", ylabel="share of them right", ylim=(0, 1.02), title=title)
     ax.set_xlim(1 / probabilities.shape[1] - 0.02, 1.02)
-    ax.legend(loc="upper left")  # above the diagonal, where a model would have to be too modest
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
     return figure, f"Share of right answers against the probability of the answer, in ten bins. {title}."
 
 
@@ -113,7 +113,7 @@ def threshold_curves(chosen, curves, name):
     for number, (split, scores) in enumerate(curves.items()):
         ax.plot(THRESHOLDS, scores, styles[split], color=f"C{number}", label=split)
         if split in chosen:
-            ax.axvline(chosen[split]["threshold"], color=f"C{number}", linewidth=1)
+            ax.axvline(chosen[split]["threshold"], color=f"C{number}", linestyle=styles[split], linewidth=1)
     own = chosen["validation"]
     title = f"Threshold {own['threshold']:.2f} of validation: test MCC {own['test_mcc']:.3f}, {own['test_mcc_at_half']:.3f} at one half"
     ax.set(xlabel=f"{name} is said above this probability", ylabel="MCC", title=title)

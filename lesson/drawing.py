@@ -1,8 +1,49 @@
-"""The parts of 07_compare_runs' pictures that depend on what there is in a sweep."""
+"""Pictures of 03_tokenize, 04_train and 07_compare_runs, or the parts of them that depend on what there is."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.colors import ListedColormap
+from matplotlib.textpath import TextPath
+
+LIGHT, DARK = "#f6e0b5", "#2f6690"  # padding, tokens
+
+
+def batch(words, mask):
+    """Picture of a batch, a sentence a row: its tokens dark, padding light; (figure, a sentence for those who cannot see it).
+
+    words: [sentence][position]; mask: [sentence, position], 1 for a token. A column is as wide as its longest word; many make
+    the letters smaller, and too many leave them out (03_tokenize).
+    """
+    mask = np.asarray(mask)
+    widths = [max(TextPath((0, 0), word, size=1).get_extents().width for word in column) for column in zip(*words)]
+    edges = np.cumsum([0, *np.add(widths, 0.9)])  # in the letters' size
+    figure, ax = plt.subplots(figsize=(9, 0.8 + 0.3 * len(mask)))
+    look = {"cmap": ListedColormap([LIGHT, DARK]), "vmin": 0, "vmax": 1, "edgecolors": "white", "linewidth": 1}
+    ax.pcolormesh(edges, np.arange(len(mask) + 1), mask, **look)
+    middles, size = (edges[1:] + edges[:-1]) / 2, min(8, 500 / edges[-1])  # points
+    for (row, column), token in np.ndenumerate(mask) if size > 4 else ():
+        color = "white" if token else "black"
+        ax.text(middles[column], row + 0.5, words[row][column], ha="center", va="center", size=size, color=color)
+    every = -(-len(middles) // 24)
+    ax.set_xticks(middles[::every], range(0, len(middles), every), size=9)
+    ax.set_yticks(np.arange(len(mask)) + 0.5, range(len(mask)))
+    ax.set(xlabel="position", ylabel="sentence", title=f"{1 - mask.mean():.0%} of this batch is padding (light)")
+    ax.invert_yaxis()
+    ax.grid(False)
+    return figure, "A batch, a sentence a row: its tokens dark, the padding behind it light."
+
+
+def steps(losses):
+    """Picture of the loss, step by step, beside that of a guess; (figure, a sentence for those who cannot see it) (04_train)."""
+    figure, ax = plt.subplots(figsize=(6, 2.2))
+    sns.lineplot(x=range(1, len(losses) + 1), y=losses, marker="o", ax=ax)
+    ax.axhline(np.log(2), color="C1", linestyle="--", label="a guess (0.69)")
+    title = f"From {losses[0]:.2f} to {np.mean(losses[-5:]):.2f}, the mean of the last five"
+    ax.set(xlabel="step", ylabel="loss of the batch", title=title)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend()
+    return figure, f"The loss over the first steps. {title}."
 
 
 def tidy_legend(ax):

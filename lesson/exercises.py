@@ -1,13 +1,15 @@
-"""Exercises that check themselves, for the end of 01, 02, 03, 05 and 07: right, nearly, or what to look at. Nobody is graded."""
+"""Exercises that check themselves, for the end of 01 to 07: right, nearly, or what to look at. Nobody is graded."""
 
 import math
+import os
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import stats
 
 import helpers
-from lesson import intervals, power, simulation
+from lesson import intervals, power, simulation, training
 
 
 def check(given, right, look, within=0.01, nearly=0.25, unknown=""):
@@ -59,6 +61,20 @@ def most_pieces(sentences, lengths):
     return int(((lengths - 2) / sentences.str.split().str.len().to_numpy()).argmax())
 
 
+def rate_after(step, steps, warmup, highest):
+    """Learning rate after `step` of `steps` steps, the first `warmup` of them rising, by transformers' schedule (04, exercise 2)."""
+    from transformers import get_linear_schedule_with_warmup
+
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=highest)
+    return highest * get_linear_schedule_with_warmup(optimizer, warmup, steps).lr_lambdas[0](step)
+
+
+def touched_by_decay(model):
+    """How many numbers of a model lie in the parameter group that decays (04, exercise 3)."""
+    decaying, _ = training.parameter_groups(model, weight_decay=1.0)
+    return sum(parameter.numel() for parameter in decaying["params"])
+
+
 def interval_width(counts, samples):
     """Width of the bootstrap's 95 % interval of the MCC; counts: a confusion matrix (05, exercise 2)."""
     low, high = np.quantile(helpers.bootstrap_mcc(counts, samples), [0.025, 0.975])
@@ -69,6 +85,41 @@ def mcc_without(source, test, classes):
     """MCC of the judged sentences of all other sources; None where there are none (05, exercise 3)."""
     rest = test[test["source"] != source]
     return float(helpers.mcc_of_classes(intervals.confusion(rest, classes))) if len(rest) else None
+
+
+def sure_at(temperature, judge, sentence):
+    """Probability of a pipeline's answer, had its logits been divided by `temperature` (06, exercise 2).
+
+    Without the logits: softmax of logits / T is the probabilities to the power of 1 / T, made to sum to 1.
+    """
+    powers = [answer["score"] ** (1 / temperature) for answer in judge(sentence, top_k=None)]
+    return max(powers) / sum(powers)
+
+
+def in_one_place(one, other, most=3):
+    """Whether two sentences differ, and in a single place of at most `most` words (06, exercise 3)."""
+    one, other = one.split(), other.split()
+    begin = len(os.path.commonprefix([one, other]))
+    end = len(os.path.commonprefix([one[begin:][::-1], other[begin:][::-1]]))
+    return one != other and max(len(one), len(other)) - begin - end <= most
+
+
+def fooled(pair, acceptable):
+    """(`pair` if it is minimal and its second sentence is liked better, else nan; what to look at) (06, exercise 3).
+
+    acceptable: Series of sentences → a list of their probabilities of "acceptable". (None, "") where a model has no such class.
+    """
+    if not acceptable(pd.Series(["One."])):
+        return None, ""
+    whole = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+    if not whole or not in_one_place(*pair):
+        return (
+            math.nan,
+            "write two sentences, the acceptable one first, that differ in one place of at most three words.",
+        )
+    good, bad = acceptable(pd.Series(pair))
+    look = f"ranked rightly, {good:.3f} against {bad:.3f}; which rule does it not know?"
+    return (pair if good < bad else math.nan), look
 
 
 def seeds_for(share, spread):

@@ -163,15 +163,12 @@ def points(table, everything, of="sentences"):
         survives = (table["q"] < 0.05).to_numpy()
         hue = np.where(survives, "differs from the rest", "may be chance")
         title = f"{survives.sum()} of {len(table)} differ from the rest of the {of}"
-        order = ["may be chance", "differs from the rest"]
+        look = {name: ["may be chance", "differs from the rest"] for name in ("hue_order", "style_order")}
     else:
-        hue, order, title = (
-            None,
-            None,
-            f"{(table['low'] > 0.5).sum()} of {len(table)} lie above one half with their whole interval",
-        )
+        hue, look = None, {}
+        title = f"{(table['low'] > 0.5).sum()} of {len(table)} lie above one half with their whole interval"
     if len(table):
-        sns.scatterplot(x=table["accuracy"], y=places, hue=hue, hue_order=order, ax=ax, zorder=3)
+        sns.scatterplot(x=table["accuracy"], y=places, hue=hue, style=hue, **look, s=55, ax=ax, zorder=3)
     ax.axvline(everything, color="grey", linestyle="--")
     ax.set_yticks(places, [f"{name:.30} ({n})" for name, n in zip(table.index, table["n"])])
     ax.invert_yaxis()

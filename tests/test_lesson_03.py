@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 import transformers
+from matplotlib import pyplot
 from reader import Reader, record
 from test_series import execute, runs, tiny  # noqa: F401
 
 import helpers
-from lesson import sources
+from lesson import drawing, sources
 from lesson import tokens as compacting
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -264,3 +265,28 @@ def test_the_token_file_is_readable_by_others_and_comes_back(corpus):
         own = torch.isin(tokens["split"], torch.tensor(numbers))
         assert tokens["row"][own].tolist() == list(range(len(frame)))
         assert tokens["labels"][own].tolist() == frame["label"].tolist()
+
+
+# ---------------------------------------------------------------- the picture of a batch
+
+
+@pytest.mark.parametrize("names", [["nigel", "##y", "whispered", "WWWW"], ["the"] * 30, ["a", "[PAD]"]])
+def test_the_words_of_a_batch_fit_their_cells(names):
+    words, mask = [names, [*names[1:], "[PAD]"]], [[1] * len(names), [1] * (len(names) - 1) + [0]]
+    figure, alt = drawing.batch(words, mask)
+    (ax,) = figure.axes
+    figure.canvas.draw()
+    edges = ax.transData.transform([[edge, 0] for edge in ax.collections[0].get_coordinates()[0, :, 0]])[:, 0]
+    assert [text.get_text() for text in ax.texts] == [*words[0], *words[1]] and "padding" in alt
+    for i, text in enumerate(ax.texts):
+        box, column = text.get_window_extent(), i % len(names)
+        assert edges[column] < box.x0 and box.x1 < edges[column + 1], text.get_text()
+    share = f"{1 / (2 * len(names)):.0%}"
+    assert ax.get_title().startswith(f"{share} of this batch")
+    pyplot.close(figure)
+
+
+def test_a_batch_of_very_many_words_is_drawn_without_them():
+    figure, _ = drawing.batch([["sentences"] * 200], [[1] * 200])
+    assert not figure.axes[0].texts and len(figure.axes[0].get_xticks()) < 30
+    pyplot.close(figure)

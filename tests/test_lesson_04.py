@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from reader import Reader, record
+from test_lesson_01 import GOOD
 from test_lesson_03 import load, raises
 from test_series import execute, history, runs, tiny  # noqa: F401
 
 import helpers
-from lesson import savings, training
+from lesson import exercises, savings, training
 
 TRAINING = "training-loop"
 Disk = collections.namedtuple("Disk", "total used free")
@@ -84,6 +85,32 @@ def test_every_cell_twice_in_place_gives_what_once_gives(given, fresh):
     once = fresh()
     Reader("04_train", **given).run(times=2)
     assert outcome() == once
+
+
+# ---------------------------------------------------------------- the two sentences of 01, and the exercises
+
+
+def test_the_plain_loop_s_model_judges_the_sentences_of_01_and_the_exercises_are_right(given, capsys):
+    kernel = Reader("04_train", **given).run()
+    printed, named = capsys.readouterr().out, kernel.variables
+    model, tokenizer = named["trial"].eval(), named["tokenizer"]
+    for sentence in [GOOD, GOOD.replace(" are ", " is ")]:
+        with torch.inference_mode():
+            share = model(**tokenizer(sentence, return_tensors="pt")).logits.softmax(-1)[0, 1].item()
+        said = f"acceptable ({share:.2f})" if share > 0.5 else f"unacceptable ({1 - share:.2f})"
+        assert f"\n{said}: {sentence}\n" in printed
+    assert printed.count("Right.\n") == 3
+    decayed = [
+        weights
+        for name, weights in named["untrained"].named_parameters()
+        if "bias" not in name and "LayerNorm" not in name
+    ]
+    assert named["decayed"] == sum(weights.numel() for weights in decayed)
+
+
+@pytest.mark.parametrize("step, share", [(0, 0), (20, 0.5), (40, 1), (130, 0.75), (400, 0)])
+def test_the_rate_of_the_exercise_is_the_schedule_s(step, share):
+    assert exercises.rate_after(step, 400, 40, 1e-4) == pytest.approx(share * 1e-4)
 
 
 def test_any_cell_again_after_all_gives_what_it_gave(given, fresh, capsys):

@@ -17,7 +17,7 @@ from test_lesson_05 import run_each_cell_twice
 from test_series import base, execute, runs, tiny, vouch_for  # noqa: F401
 
 import helpers
-from lesson import export, form, pairs
+from lesson import exercises, export, form, pairs
 
 RAW = Path(helpers.ROOT, "data", "practice", "raw")
 
@@ -307,12 +307,59 @@ def test_a_copy_that_fails_leaves_the_earlier_one(base, here, tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
 
+# ---------------------------------------------------------------- exercises
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("They are long.", "They is long.", True),
+        ("They are long.", "They are long.", False),
+        ("She should not go.", "She not should go.", True),
+        ("He sleeps.", "He sleeps well there at night.", False),
+        ("They are not long.", "She is not short.", False),
+        ("They left.", "They left left.", True),
+        ("", "Go!", True),
+    ],
+)
+def test_a_minimal_pair_differs_in_one_place(one, other, same):
+    assert exercises.in_one_place(one, other) == exercises.in_one_place(other, one) == same
+
+
+def likes(*better):
+    """A model's probabilities of "acceptable": high for these sentences."""
+    return lambda sentences: [0.9 if sentence in better else 0.2 for sentence in sentences]
+
+
+def test_an_own_pair_is_judged():
+    good, bad = "They are long.", "They is long."
+    assert exercises.fooled((good, bad), likes(bad))[0] == (good, bad) and exercises.fooled([good, bad], likes(bad))[0]
+    for answer in [(good, bad), (bad, bad), (good, "No."), (good, 3), good, 0, None, ...]:
+        right, look = exercises.fooled(answer, likes(good))
+        assert exercises.verdict(answer, right, look).startswith("Still open" if answer is ... else "Not yet")
+    assert "0.900 against 0.200" in exercises.fooled((good, bad), likes(good))[1]
+    right, look = exercises.fooled((good, bad), lambda sentences: [])
+    assert (
+        exercises.verdict((good, bad), right, look, unknown="no such class.")
+        == "This cannot be asked here: no such class."
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1, 2])
+def test_the_probability_at_a_temperature_is_that_of_divided_logits(temperature):
+    logits = torch.tensor([0.3, -1.0, 2.2])
+    judge = lambda sentence, top_k: [{"score": share} for share in logits.softmax(-1).tolist()]  # noqa: E731
+    divided = (logits / temperature).softmax(-1).max().item()
+    assert exercises.sure_at(temperature, judge, "Go!") == pytest.approx(divided)
+
+
 # ---------------------------------------------------------------- cells run again
 
 
-def test_every_cell_may_be_run_twice_and_the_fresh_process_is_a_real_one(base, tmp_path):  # noqa: F811
+def test_every_cell_may_be_run_twice_and_the_fresh_process_is_a_real_one(base, tmp_path, capsys):  # noqa: F811
     variables = run_each_cell_twice("06_save_and_load", RUN="base", EXPORT_DIR=str(tmp_path / "export"))
     assert variables["fresh"].shape == (32, 2)
+    assert capsys.readouterr().out.count("Right.\n") == 6, "three exercises, twice"
     exec("saved_again = sorted(saved.iterdir())", variables)
     assert variables["saved_again"], "cells further up still find what was saved, after the last cell"
     assert helpers.read_run(base[0])["notebooks"]["06_save_and_load"]["pairs_right"].keys() == {"in_domain_dev", "test"}

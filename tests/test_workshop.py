@@ -78,6 +78,33 @@ def test_what_a_laptop_lacks_is_said_with_what_helps(tmp_path):
     assert code == 1 and "No module named torch: call setup_and_run.py setup" in said
 
 
+def teaching(notebook):
+    """(words of prose, lines of code, questions) before a notebook's exercises, without the set-up for Colab."""
+    words = lines = questions = 0
+    for cell in notebook.cells:
+        text, exercises, _ = cell.source.partition("## Exercises")
+        if cell.cell_type == "markdown":
+            words, questions = words + len(re.findall(r"\S*\w\S*", text)), questions + text.count("?")
+        elif "colab-setup" not in cell.metadata.get("tags", []):
+            lines += sum(bool(line.strip()) for line in text.splitlines())
+        if exercises:
+            break
+    return words, lines, questions
+
+
+def test_the_minutes_are_those_of_the_notebooks():
+    """Words and lines in the table are off by an eighth at most, and the minutes follow from them as the text says."""
+    text = (ROOT / "workshop/README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d\d) [^|]+\| ([\d,]+) \| (\d+) \| (\d+) \| (\d+) \|", text, re.M)
+    assert [number for number, *_ in rows] == ["01", "02", "03", "04", "05", "06", "07"]
+    for number, *given in rows:
+        words, lines, questions, minutes = (int(figure.replace(",", "")) for figure in given)
+        (path,) = ROOT.glob(f"notebooks/{number}_*.ipynb")
+        true = teaching(nbformat.read(path, as_version=4))
+        assert (words, lines) == pytest.approx(true[:2], rel=0.125) and abs(questions - true[2]) <= 2, (path.stem, true)
+        assert minutes == pytest.approx(words / 100 + lines / 8 + questions, abs=4), path.stem
+
+
 def test_the_days_add_up():
     """In each plan a part begins when the one before ends."""
     text = (ROOT / "workshop/README.md").read_text(encoding="utf-8")
