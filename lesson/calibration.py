@@ -71,7 +71,7 @@ def reliability(logits, labels, temperature):
     title = f"Calibration error {errors[0]:.3f}, after the temperature {errors[1]:.3f}"
     ax.set(xlabel="probability of the answer given", ylabel="share of them right", ylim=(0, 1.02), title=title)
     ax.set_xlim(1 / probabilities.shape[1] - 0.02, 1.02)
-    ax.legend(loc="upper left")  # above the diagonal, where a model would have to be too modest
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False)
     return figure, f"Share of right answers against the probability of the answer, in ten bins. {title}."
 
 
