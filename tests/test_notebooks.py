@@ -107,7 +107,7 @@ def test_it_reads_as_a_lesson(name):
     assert prose.count("<details>") == prose.count("</details>") >= 2
     for target in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", prose):
         assert Path(helpers.ROOT, "notebooks", target).exists(), target
-    seen = [cell for cell in cells[5:] if "solution" not in cell.metadata.get("tags", [])]  # behind the set-up; solutions are folded
+    seen = [cell for cell in cells[5:] if "solution" not in cell.metadata.get("tags", [])]  # solutions are folded
     kinds = "".join("m" if cell.cell_type == "markdown" else "c" for cell in seen)
     assert "ccc" not in kinds, "three code cells in a row"
     assert not any(cell.source.rstrip().endswith(";") for cell in code_cells(name))
