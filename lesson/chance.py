@@ -127,6 +127,17 @@ def best_of_curve(by, score, level=0.95):
 # ---------------------------------------------------------------- two kinds of chance
 
 
+def pooled_spread(runs):
+    """(standard deviation of the test MCC over the seeds of a setting, degrees of freedom) (07_compare_runs).
+
+    runs: DataFrame with setting and test. The variances of all settings are pooled; nan where no setting was repeated.
+    """
+    groups = runs.groupby("setting")["test"]
+    freedom = len(runs) - groups.ngroups
+    squares = ((runs["test"] - groups.transform("mean")) ** 2).sum()
+    return (np.sqrt(squares / freedom) if freedom else np.nan), freedom
+
+
 def noise_table(sweep, alive, seed_noise, freedom, sentence_noise):
     """DataFrame of both kinds of chance and their sum: standard deviation of a test MCC, low and high of its interval (07_compare_runs).
 

@@ -467,7 +467,7 @@ def test_the_lesson_is_short_and_speaks_of_a_batch_only_where_sentences_are_mean
     kinds = {"exercise", "solution", "check"}
     lesson = [cell for cell in CELLS if not kinds & set(cell.metadata.get("tags", []))]
     code = [cell.source.splitlines() for cell in lesson if cell.cell_type == "code"]
-    assert len(CELLS) <= 44 + 16 and sum(map(len, code)) <= 220 and max(map(len, code)) <= 20
+    assert len(lesson) <= 40 and sum(map(len, code)) <= 200 and max(map(len, code)) <= 20
     prose = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
     assert re.findall(r"batch\w*", prose.lower()) in ([], ["batches"]), "a set of runs is a sweep"
     for term in ["sweep", "spread", "paired test", "false alarm", "power", "best of n", "ensemble"]:
