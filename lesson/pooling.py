@@ -48,8 +48,11 @@ def decide(model, header):
         return [of(model), f"so says the config of {name}"]
     if not made_for_mean(header["model"]):
         return ["cls", f"{name} has no word of another way in its files"]
-    if not add_mean_layer(model):
-        return ["cls", f"{name} was made to compare means of tokens, but a {type(model).__name__} cannot compute one"]
+    if _weighs_distance(model) or not add_mean_layer(model):
+        return [
+            "cls",
+            f"{name} was made to compare plain means of tokens, and a {type(model).__name__} cannot compute one",
+        ]
     model.config.classifier_pooling = "mean"
     return ["mean", f"{name} was made to compare sentences by it, say its files (modules.json)"]
 
@@ -117,6 +120,11 @@ def _value_and_output(attention):
     return attention.self.value, attention.output.dense
 
 
+def _weighs_distance(model):
+    """Whether attention adds a number for the distance between two tokens, by head, in every layer: MPNet's does."""
+    return hasattr(getattr(model.base_model, "encoder", None), "compute_position_bias")
+
+
 def _between(model):
     """The dense layer that tanh follows, between [CLS] and the classifier, if there is one."""
     head = getattr(model.base_model, "pooler", None) or model.classifier
@@ -146,9 +154,9 @@ def _computes_mean(model):
     training = model.training
     *_, before, after = model.eval().base_model(ids, attention_mask=mask, output_hidden_states=True).hidden_states
     model.train(training)
-    encoder, distance = model.base_model.encoder, 0.0
-    if hasattr(encoder, "compute_position_bias"):  # MPNet's, by head: what its attention adds for the distance
-        distance = encoder.compute_position_bias(before)[:, :, 0]
+    distance = 0.0
+    if _weighs_distance(model):
+        distance = model.base_model.encoder.compute_position_bias(before)[:, :, 0]
     heads = before.unflatten(2, (model.config.num_attention_heads, -1)).transpose(1, 2)
     weights = (distance + mask[:, None].log()).expand(heads.shape[:3]).softmax(-1)
     mean = (weights[..., None] * heads).sum(2).flatten(1)

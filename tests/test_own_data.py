@@ -83,7 +83,10 @@ def test_07_compares_runs_of_several_classes(own):
 def test_every_row_of_the_example_arrives(tmp_path):
     splits, classes, said = load(REQUESTS)
     assert pairs_of(splits, classes) == sorted((text, topic) for _, _, text, topic in rows_of_the_example())
-    assert "Kept: 1 row with a text that stands above" in said and "Kept: 2 rows with a text that stands under two labels" in said
+    assert (
+        "Kept: 1 row with a text that stands above" in said
+        and "Kept: 2 rows with a text that stands under two labels" in said
+    )
     assert not set(splits["train"]["sentence"]) & set(splits["test"]["sentence"])
     again, _, _ = load(REQUESTS)
     assert all(again[split].equals(splits[split]) for split in splits)

@@ -228,9 +228,13 @@ def test_auto_is_decided_once_for_what_03_made(tmp_path):
 def test_what_cannot_be_is_said(tmp_path):
     header = {"name": "own", "model": str(tmp_path)}
     say(tmp_path, MEAN)
+    for family in ["Albert", "MPNet"]:
+        model = classifier(family)
+        said = pooling.apply(model, "auto", header, Run())
+        assert "[CLS]" in said and f"{family}ForSequenceClassification cannot compute one" in said
+        assert pooling.of(model) == "cls" and model.config.num_hidden_layers == 2
+    assert "the mean of all tokens" in pooling.apply(model, "mean", header, Run()), "weighted, for those who ask"
     model = classifier("Albert")
-    said = pooling.apply(model, "auto", header, Run())
-    assert "[CLS]" in said and "AlbertForSequenceClassification cannot compute one" in said
     with raises("POOLING is 'mean'", "own .AlbertForSequenceClassification. cannot read so", "POOLING = 'cls'"):
         pooling.apply(model, "mean", header, Run())
     model = classifier("Bert")
