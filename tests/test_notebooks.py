@@ -36,7 +36,9 @@ def test_the_file_is_valid_and_normalised(name):
     assert (
         set(notebook.metadata) <= {"kernelspec", "language_info"} and "version" not in notebook.metadata.language_info
     )
-    assert all(set(cell.metadata) <= {"tags", "jp-MarkdownHeadingCollapsed", "jupyter", "cellView"} for cell in notebook.cells)
+    assert all(
+        set(cell.metadata) <= {"tags", "jp-MarkdownHeadingCollapsed", "jupyter", "cellView"} for cell in notebook.cells
+    )
 
 
 @every_notebook
@@ -151,7 +153,7 @@ CELLS = {  # at most, all cells counted; three exercises that check themselves a
     "05_evaluate": 42 + 16,
     "06_save_and_load": 24,
     "07_compare_runs": 44 + 16,
-    "08_error_analysis": 34,
+    "08_error_analysis": 42 + 16,
 }
 LOOP = ".backward("  # the one cell that may be long
 
@@ -171,7 +173,7 @@ def test_there_are_no_more_cells_than_a_reader_stays_for(name):
 
 def test_the_series_has_a_rhythm():
     """Explain, a few lines of code, look: as measured in notebooks that people like to read."""
-    assert sum(len(notebook.cells) for notebook in NOTEBOOKS.values()) <= 274 + 5 * 16  # exercises
+    assert sum(len(notebook.cells) for notebook in NOTEBOOKS.values()) <= 282 + 6 * 16  # exercises
     code = [
         cell for name in NOTEBOOKS for cell in code_cells(name) if "colab-setup" not in cell.metadata.get("tags", [])
     ]
@@ -182,7 +184,7 @@ def test_the_series_has_a_rhythm():
     prose = [cell for notebook in NOTEBOOKS.values() for cell in notebook.cells if cell.cell_type == "markdown"]
     assert median(len(words(cell)) for cell in prose) <= 35
     assert (
-        sum(len(words(cell)) for cell in prose) <= 7_000
+        sum(len(words(cell)) for cell in prose) <= 7_400
     )  # of 01 to 07 at most 6,260: a fifth fewer than before they were rewritten
 
 

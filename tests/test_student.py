@@ -113,8 +113,8 @@ def test_an_exercise_is_stub_solution_check_and_the_copies_are_whole(name, tmp_p
     assert not any(cell.get("outputs") for cell in given.cells + solved.cells)
 
 
-def test_five_notebooks_have_exercises():
-    assert {"01_setup", "02_load_cola", "03_tokenize", "05_evaluate", "07_compare_runs"} <= set(OPEN)
+def test_six_notebooks_have_exercises():
+    assert {"01_setup", "02_load_cola", "03_tokenize", "05_evaluate", "07_compare_runs", "08_error_analysis"} <= set(OPEN)
 
 
 @pytest.mark.slow
