@@ -3,7 +3,7 @@
   python benchmarks/understanding.py --runs runs/minilm --name minilm --blimp 20
 
 Reads the finished runs of that sweep, on CoLA; annotations and BLiMP as 08_error_analysis does. Writes NAME_features.csv,
-NAME_blimp.csv, NAME_phenomena.csv and NAME.png into results/understanding/. Spread over seeds is the standard deviation;
+NAME_errors.csv, NAME_blimp.csv, NAME_phenomena.csv and NAME.png into results/understanding/. Spread over seeds is the standard deviation;
 intervals (95 %) are for other sentences and other seeds (the two-way bootstrap of 07). Without --runs it draws NAME.png again.
 """
 
@@ -21,7 +21,7 @@ import seaborn as sns
 import helpers
 from bookkeeping import SeriesError
 from bookkeeping.reading import FinishedRun
-from lesson import blimp, chance, evaluation, features
+from lesson import blimp, chance, evaluation, features, seeds
 
 SAMPLES = 2000  # resampled sets behind an interval
 FOLDER = Path(helpers.ROOT, "results", "understanding")
@@ -138,6 +138,36 @@ def draw(name, folder):
     plt.close(figure)
 
 
+def page(name, folder):
+    """A section for results/understanding/README.md: the picture with its alt text, the features at both ends, what all runs miss."""
+    figures = lambda value, digits=3: f"{value:.{digits}f}".replace("0.", ".", 1)  # noqa: E731
+    table = pd.read_csv(folder / f"{name}_features.csv").query("set == 'both'")
+    runs, errors, chance_gives = pd.read_csv(folder / f"{name}_errors.csv").iloc[-1]
+    above, best = (table["mcc_low"] > 0).sum(), table.loc[table["mcc"].idxmax()]
+    alt = f"Points with intervals. MCC by CoLA's features: {above} of {len(table)} lie above chance, "
+    alt += f"{best['feature']} highest at {figures(best['mcc'], 2)}."
+    rows = ["| feature | n | accuracy | MCC | rest | survives |", "|---|--:|--:|--:|--:|--:|"]
+    for _, own in pd.concat([table.head(4), table.tail(3)]).drop_duplicates().iterrows():
+        accuracy = f"{figures(own['accuracy'])} ± {figures(own['accuracy_sd'])}"
+        rows += [
+            f"| {own['feature']} | {own['n']} | {accuracy} | {figures(own['mcc'])} | {figures(own['rest'])} | {own['survives']} |"
+        ]
+    said = (
+        f"In both sets all {runs:.0f} runs err on {errors:.0f} sentences, where chance would give {chance_gives:.1f}."
+    )
+    if (path := folder / f"{name}_phenomena.csv").exists():
+        pairs, kinds = pd.read_csv(folder / f"{name}_blimp.csv"), pd.read_csv(path)
+        above, best = (kinds["trained_low"] > 0.5).sum(), kinds.loc[kinds["trained"].idxmax()]
+        alt += f" Share of BLiMP's pairs by phenomenon: {above} of {len(kinds)} lie above one half, "
+        alt += f"{best['phenomenon'].replace('_', ' ')} highest at {figures(best['trained'], 2)}."
+        who = ["trained", "before", "ngram", "lstm", "txl", "gpt2", "people"]
+        rows += ["", said, "", f"| | {' | '.join(who)} |", "|---" + "|--:" * len(who) + "|"]
+        rows += [f"| all 67 paradigms | {' | '.join(figures(pairs[each].mean()) for each in who)} |"]
+    else:
+        rows += ["", said]
+    return "\n".join([f"## `{name}`", "", f"![{alt}]({name}.png)", "", *rows])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -153,11 +183,14 @@ def main():
         runs = finished(given.runs)
         print(f"{len(runs)} finished runs: {', '.join(run.folder.name for run in runs)}")
         feature_table(runs).round(3).to_csv(given.out / f"{given.name}_features.csv", index=False)
+        verdicts = seeds.read(given.runs, [run.folder.name for run in runs], "")
+        seeds.by_count(verdicts).round(1).to_csv(given.out / f"{given.name}_errors.csv")
         if given.blimp:
             judged = judge_pairs(runs[: given.blimp_runs], given.blimp)
             for by, what in [("paradigm", "blimp"), ("phenomenon", "phenomena")]:
                 pair_table(*judged, by).round(3).to_csv(given.out / f"{given.name}_{what}.csv", index=False)
     draw(given.name, given.out)
+    print(f"\nFor the page:\n\n{page(given.name, given.out)}")
 
 
 if __name__ == "__main__":

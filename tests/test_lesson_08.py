@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 import zipfile
@@ -419,6 +420,7 @@ def test_the_benchmark_writes_tables_and_a_picture_without_a_sentence(sweep, bli
     understanding.main()
     said = capsys.readouterr().out
     assert "left out: long" in said and "2 finished runs: SEED=1, SEED=2" in said
+    assert "## `tiny`\n" in said and "(tiny.png)" in said and "| all 67 paradigms |" in said
     table, pairs, phenomena = (
         pd.read_csv(tmp_path / "out" / f"tiny_{name}.csv") for name in ("features", "blimp", "phenomena")
     )
@@ -434,6 +436,8 @@ def test_the_benchmark_writes_tables_and_a_picture_without_a_sentence(sweep, bli
         pairs.groupby("phenomenon")["trained"].mean()[phenomena["phenomenon"]].reset_index(drop=True).to_dict(),
         abs=1e-3,
     )
+    errors = pd.read_csv(tmp_path / "out" / "tiny_errors.csv")["sentences"]
+    assert errors.sum() == len(judged[0]) and errors[2] == (~judged[0]["right"] & ~judged[1]["right"]).sum()
     picture = tmp_path / "out" / "tiny.png"
     first = picture.read_bytes()
     picture.unlink()
@@ -453,3 +457,26 @@ def test_a_share_has_an_interval_that_holds_it_as_often_as_it_says():
         row = understanding.pair_table(drawn, {"trained": right}, "phenomenon").query("phenomenon == 'binding'").iloc[0]
         held += row["trained_low"] <= true <= row["trained_high"]
     assert 88 <= held <= 100
+
+
+def test_the_page_of_results_says_what_its_tables_say():
+    text = (understanding.FOLDER / "README.md").read_text(encoding="utf-8")
+    for path in understanding.FOLDER.glob("*_features.csv"):
+        name = path.stem.removesuffix("_features")
+        table = pd.read_csv(path).query("set == 'both'").set_index("feature")
+        assert f"\n## `{name}`\n" in text, "the script prints a section for the page"
+        section = text.split(f"\n## `{name}`\n")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| ([\w, -]+?)(?: \(.*?\))? \| (\d+) \| (\.\d+) ± (\.\d+) \| (-?\.\d+) \|", section, re.M)
+        assert len(rows) >= 3
+        for feature, n, accuracy, spread, score in rows:
+            own = table.loc[feature]
+            assert [int(n), float(accuracy), float(spread), float(score)] == own[
+                ["n", "accuracy", "accuracy_sd", "mcc"]
+            ].to_list()
+        errors = pd.read_csv(understanding.FOLDER / f"{name}_errors.csv").iloc[-1]
+        found = re.search(r"all (\w+) runs err on (\d+) .*? chance would give (\d+\.\d)", section, re.S)
+        assert [int(found[2]), float(found[3])] == [errors["sentences"], errors["by chance"]]
+        if (pairs := path.with_name(f"{name}_blimp.csv")).exists():
+            (share,) = re.findall(r"^\| all 67 paradigms \| (\.\d+) \|", section, re.M)
+            assert float(share) == round(pd.read_csv(pairs)["trained"].mean(), 3)
+        assert re.search(rf"!\[[^\]]{{60,}}\]\({name}\.png\)", section), "the picture, with its alt text"
