@@ -139,33 +139,30 @@ def draw(name, folder):
 
 
 def page(name, folder):
-    """A section for results/understanding/README.md: the picture with its alt text, the features at both ends, what all runs miss."""
-    figures = lambda value, digits=3: f"{value:.{digits}f}".replace("0.", ".", 1)  # noqa: E731
-    table = pd.read_csv(folder / f"{name}_features.csv").query("set == 'both'")
-    runs, errors, chance_gives = pd.read_csv(folder / f"{name}_errors.csv").iloc[-1]
-    above, best = (table["mcc_low"] > 0).sum(), table.loc[table["mcc"].idxmax()]
-    alt = f"Points with intervals. MCC by CoLA's features: {above} of {len(table)} lie above chance, "
-    alt += f"{best['feature']} highest at {figures(best['mcc'], 2)}."
-    rows = ["| feature | n | accuracy | MCC | rest | survives |", "|---|--:|--:|--:|--:|--:|"]
+    """A section for results/understanding/README.md: the picture with its alt text, features at both ends, what all runs miss."""
+
+    def row(*cells):
+        return f"| {' | '.join(f'{cell:.3f}'.replace('0.', '.', 1) if isinstance(cell, float) else str(cell) for cell in cells)} |"
+
+    table, told = pd.read_csv(folder / f"{name}_features.csv").query("set == 'both'"), []
+    alt = f"Points with intervals. MCC of {len(table)} features of CoLA, {(table['mcc_low'] > 0).sum()} above chance"
     for _, own in pd.concat([table.head(4), table.tail(3)]).drop_duplicates().iterrows():
-        accuracy = f"{figures(own['accuracy'])} ± {figures(own['accuracy_sd'])}"
-        rows += [
-            f"| {own['feature']} | {own['n']} | {accuracy} | {figures(own['mcc'])} | {figures(own['rest'])} | {own['survives']} |"
-        ]
-    said = (
-        f"In both sets all {runs:.0f} runs err on {errors:.0f} sentences, where chance would give {chance_gives:.1f}."
-    )
+        accuracy = row(own["accuracy"])[2:-2] + " ± " + row(own["accuracy_sd"])[2:-2]
+        told.append(row(own["feature"], own["n"], accuracy, own["mcc"], own["rest"], own["survives"]))
+    runs, errors, by_chance = pd.read_csv(folder / f"{name}_errors.csv").iloc[-1]
+    told += [
+        "",
+        f"In both sets all {runs:.0f} runs err on {errors:.0f} sentences, where chance would give {by_chance:.1f}.",
+    ]
     if (path := folder / f"{name}_phenomena.csv").exists():
-        pairs, kinds = pd.read_csv(folder / f"{name}_blimp.csv"), pd.read_csv(path)
-        above, best = (kinds["trained_low"] > 0.5).sum(), kinds.loc[kinds["trained"].idxmax()]
-        alt += f" Share of BLiMP's pairs by phenomenon: {above} of {len(kinds)} lie above one half, "
-        alt += f"{best['phenomenon'].replace('_', ' ')} highest at {figures(best['trained'], 2)}."
-        who = ["trained", "before", "ngram", "lstm", "txl", "gpt2", "people"]
-        rows += ["", said, "", f"| | {' | '.join(who)} |", "|---" + "|--:" * len(who) + "|"]
-        rows += [f"| all 67 paradigms | {' | '.join(figures(pairs[each].mean()) for each in who)} |"]
-    else:
-        rows += ["", said]
-    return "\n".join([f"## `{name}`", "", f"![{alt}]({name}.png)", "", *rows])
+        kinds, who = pd.read_csv(path), ["trained", "before", "ngram", "lstm", "txl", "gpt2", "people"]
+        alt += (
+            f"; share of BLiMP's pairs, {(kinds['trained_low'] > 0.5).sum()} of {len(kinds)} phenomena above one half"
+        )
+        told += ["", row("", *who), "|---" + "|--:" * len(who) + "|"]
+        told += [row("all 67 paradigms", *pd.read_csv(folder / f"{name}_blimp.csv")[who].mean().tolist())]
+    head = [row("feature", "n", "accuracy", "MCC", "rest", "survives"), "|---" + "|--:" * 5 + "|"]
+    return "\n".join([f"## `{name}`", "", f"![{alt}.]({name}.png)", "", *head, *told])
 
 
 def main():

@@ -8,6 +8,7 @@ import torch
 
 import helpers
 from bookkeeping import SeriesError
+from lesson import pooling
 
 
 def attributions(model, tokenizer, sentence, steps=50):
@@ -41,11 +42,19 @@ def attributions(model, tokenizer, sentence, steps=50):
 
 
 def attention(folder, tokenizer, sentence):
-    """Attention weights [layer, head, token that looks, token looked at] of the model in `folder`, rows of sum 1 (08_error_analysis)."""
+    """Attention weights [layer, head, token that looks, token looked at] of the model in `folder`, rows of sum 1 (08_error_analysis).
+
+    Without the layer that 04 builds for the mean, which has learned nothing: it looks at all tokens alike.
+    """
     model = helpers.load_model(folder, attn_implementation="eager").eval()  # the quicker kinds keep no weights
     with torch.inference_mode():
         output = model(**tokenizer(sentence, return_tensors="pt", truncation=True), output_attentions=True)
-    return torch.stack(output.attentions)[:, 0].numpy()
+    if not output.attentions:
+        raise SeriesError(
+            f"{type(model).__name__} gives no attention weights: leave this cell out, the others need none."
+        )
+    built = pooling.of(model) == "mean" and not hasattr(type(model.config)(), "classifier_pooling")
+    return torch.stack(output.attentions[: -1 if built else None])[:, 0].numpy()
 
 
 def looked_at(weights):

@@ -20,7 +20,7 @@ from test_series import base, execute, runs, series, tiny  # noqa: F401
 import helpers
 from benchmarks import understanding
 from bookkeeping.reading import FinishedRun
-from lesson import blimp, changes, exercises, features, inside, seeds, sources, sweeps
+from lesson import blimp, changes, exercises, features, inside, pooling, seeds, sources, sweeps
 
 
 def contents_of(folder):
@@ -286,7 +286,7 @@ def test_without_captum_it_says_what_to_install(monkeypatch):
         inside.attributions(None, None, "Birds sing.")
 
 
-def test_attention_is_that_of_the_model_and_its_picture_knows_its_heads(base):  # noqa: F811
+def test_attention_is_that_of_the_model_and_its_picture_knows_its_heads(base, tmp_path):  # noqa: F811
     tokenizer = helpers.load_tokenizer(base[0] / "model")
     weights = inside.attention(base[0] / "model", tokenizer, "Birds sing.")
     assert weights.shape == (2, 2, 5, 5) and np.allclose(weights.sum(axis=-1), 1, atol=1e-5)
@@ -296,6 +296,10 @@ def test_attention_is_that_of_the_model_and_its_picture_knows_its_heads(base):  
         hidden = model.base_model.embeddings(tokenizer("Birds sing.", return_tensors="pt")["input_ids"])
         query, key = (part(hidden)[0].unflatten(1, (2, 16)).transpose(0, 1) for part in (first.query, first.key))
     assert np.allclose(weights[0], (query @ key.mT / 4).softmax(dim=-1), atol=1e-5)
+    assert pooling.add_mean_layer(model) and model.config.num_hidden_layers == 3
+    model.config.classifier_pooling = "mean"
+    model.save_pretrained(tmp_path / "mean")
+    assert np.allclose(inside.attention(tmp_path / "mean", tokenizer, "Birds sing."), weights, atol=1e-5)
     frame = pd.DataFrame({"token": list("abcde"), "attribution": [9, 1, -3, 2, 9], "special": [1, 0, 0, 0, 1]})
     frame["special"] = frame["special"].astype(bool)
     by_hand = sum(table.mean(axis=0)[1:4].argmax() == 1 for layer in weights for table in layer)
