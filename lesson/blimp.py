@@ -15,7 +15,10 @@ from lesson.judging import Judge
 
 BLIMP = "BLiMP.zip"
 BLIMP_SHA256 = "172a1a714d72e72a89e8384dd531483f3d0f8a9aee3d33dccaf7992d8cecbb73"
-BLIMP_ADDRESSES = ("https://github.com/alexwarstadt/blimp/raw/master/BLiMP.zip",)
+BLIMP_ADDRESSES = (  # one host, for no other is known: the branch, and the commit that stays where the branch goes on
+    "https://github.com/alexwarstadt/blimp/raw/master/BLiMP.zip",
+    "https://github.com/alexwarstadt/blimp/raw/3e56b06fcabca9b30822fc66435fca6b1aa40bb1/BLiMP.zip",
+)
 BLIMP_BYTES = 5_000_000  # more than the zip has (2,354,164)
 PARADIGMS, PAIRS = 67, 1000
 PUBLISHED = Path(helpers.ROOT, "results", "understanding", "published.csv")

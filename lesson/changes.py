@@ -14,6 +14,8 @@ OTHER = {"she": "Anna", "he": "Paul"}
 SHORT = {"is not": "isn't", "are not": "aren't", "was not": "wasn't", "were not": "weren't", "do not": "don't"}
 SHORT |= {"does not": "doesn't", "did not": "didn't", "has not": "hasn't", "have not": "haven't", "cannot": "can't"}
 SHORT |= {"will not": "won't", "would not": "wouldn't", "could not": "couldn't", "should not": "shouldn't"}
+SMALL_CLAUSE = r"(see|saw|hear|watch|find|found|think|thought|consider|believ|imagin|keep|kept|want|prefer|call|prov|ma[kd]e|let|ha[vd]|wi(?:th|sh))"
+BEHIND_BE = r" (a|an|the|in|on|at|under|behind|from|very|too|not|\w{2,}ing)\b"
 MAY_DOUBLE = {"that", "had", "very", "is", "her", "who", "long", "far", "really", "so"}  # "that that" can be English
 
 
@@ -52,17 +54,31 @@ def article_behind(sentence):
     return found and f"{sentence[: found.start()]}{found[2]} {found[1]}{sentence[found.end() :]}"
 
 
+def dropped_verb(sentence):
+    """The only is, are, was or were left out, before an article, a preposition, or a word in -ing.
+
+    Not where the rest may be English: before a participle (was sold: sold), or behind a verb that takes a clause without a
+    verb (we found that the book was on the table: we found the book on the table).
+    """
+    found = re.findall(r" (?:is|are|was|were)\b", sentence)
+    before, _, after = sentence.partition(found[0]) if len(found) == 1 else (sentence, "", "")
+    if re.match(BEHIND_BE, after) and not re.search(rf"\b{SMALL_CLAUSE}", before, re.I):
+        return before + after
+    return None
+
+
 STAYS = {"no full stop": full_stop, "contraction": contraction, "another name": another_name}
-TURNS = {"doubled word": doubled_word, "article behind the next word": article_behind}
+TURNS = {"doubled word": doubled_word, "dropped verb": dropped_verb, "article behind the next word": article_behind}
 
 
-def changed(sentences):
+def changed(sentences, stays=STAYS, turns=TURNS):
     """DataFrame with change, should (stay or turn), before, after (08_error_analysis).
 
-    sentences: DataFrame with label and sentence. What should turn a verdict is done to sentences of the last class only.
+    sentences: DataFrame with label and sentence; stays, turns: {change: function of a sentence, None where it does not apply}.
+    What should turn a verdict is done to sentences of the last class only.
     """
     rows = []
-    for should, changes in [("stay", STAYS), ("turn", TURNS)]:
+    for should, changes in [("stay", stays), ("turn", turns)]:
         own = sentences if should == "stay" else sentences[sentences["label"] == sentences["label"].max()]
         for change, make in changes.items():
             rows += [(change, should, before, make(before)) for before in own["sentence"]]
@@ -75,6 +91,8 @@ def verdicts(changes, judge):
 
     What should turn counts only where the verdict was acceptable before: else there is nothing to turn.
     """
+    if changes.empty:
+        return changes.assign(was=False, now=False, as_it_should=False)
     given = [judge(changes[text].tolist()) for text in ("before", "after")]
     was, now = ((each.argmax(dim=1) == each.shape[1] - 1).numpy() for each in given)
     frame = changes.assign(was=was, now=now)

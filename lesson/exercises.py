@@ -1,4 +1,4 @@
-"""Exercises that check themselves, for the end of 01 to 07: right, nearly, or what to look at. Nobody is graded."""
+"""Exercises that check themselves, for the end of 01 to 08: right, nearly, or what to look at. Nobody is graded."""
 
 import math
 import os
@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 import helpers
-from lesson import intervals, power, simulation, training
+from lesson import features, intervals, power, simulation, training
 
 
 def check(given, right, look, within=0.01, nearly=0.25, unknown=""):
@@ -139,3 +139,24 @@ def known_effect_begins(effect, seeds):
         scores[own["parameters"]["PADDING"]][own["parameters"]["SEED"]] = own["test"]["mcc"]
     gained = [scores["max_length"][seed] - score for seed, score in scores["longest"].items()]
     return float(stats.ttest_1samp(gained, 0).confidence_interval().low)
+
+
+def intervals_around(table, line):
+    """How many rows of a table have low and high on both sides of a line (08, exercise 1)."""
+    return int(((table["low"] <= line) & (line <= table["high"])).sum())
+
+
+def suspects_by_chance(sentences, has):
+    """In how many features p is below .05 when the column right is dealt anew with seed 0 (08, exercise 2)."""
+    dealt = sentences["right"].sample(frac=1, random_state=0).to_numpy()
+    return int((features.by_feature(sentences.assign(right=dealt), has)["p"] < 0.05).sum())
+
+
+def verdicts_that_stay(sentences, judge):
+    """Share of verdicts that an exclamation mark for the final full stop does not turn; None without one (08, exercise 3)."""
+    ending = sentences["sentence"][sentences["sentence"].str.endswith(".")].tolist()
+    if not ending:
+        return None
+    chances = [judge(texts) for texts in (ending, [text[:-1] + "!" for text in ending])]
+    was, now = (each.argmax(dim=1) == each.shape[1] - 1 for each in chances)
+    return float((was == now).float().mean())

@@ -20,7 +20,10 @@ from lesson.intervals import confusion
 
 ANNOTATIONS = "CoLA_grammatical_annotations_1.1.zip"
 ANNOTATIONS_SHA256 = "6e439daf49b10eaaeee61cf3a86b5856215db4fe268533cb5c718350dd642f6b"
-ANNOTATIONS_ADDRESSES = (f"https://nyu-mll.github.io/CoLA/{ANNOTATIONS}",)
+ANNOTATIONS_ADDRESSES = (  # the second is the site's source, at the commit that adds this version
+    f"https://nyu-mll.github.io/CoLA/{ANNOTATIONS}",
+    f"https://github.com/nyu-mll/CoLA/raw/888b5a689a0e600c192b247c85032b75732cb155/public/{ANNOTATIONS}",
+)
 ANNOTATIONS_BYTES = 200_000  # more than the zip has (50,878)
 ROWS = {"in_domain_dev": 527, "test": 516}  # in this order in the file
 ABOUT = ["Source", "Domain", "Acceptability", "Sentence"]  # its first columns; the rest are features
@@ -54,15 +57,16 @@ def annotations(kind="major", folder=None):
 
 
 def judged(run):
-    """DataFrame of what 05 judged besides validation: split, row, label, prediction, probability, source, sentence, right, sure (08_error_analysis).
+    """DataFrame of what 05 judged besides validation, a row a sentence (08_error_analysis).
 
-    sure: the probability of what it says.
+    Columns: split, row, label, prediction, probability, source, sentence, of CoLA's format the author's mark; right; sure, the
+    probability of what it says.
     """
     frame = pd.read_csv(run.folder / "predictions.csv").query("split != 'validation'").reset_index(drop=True)
     parts = []
     for split, own in frame.groupby("split", sort=False):
         corpus = helpers.read_split(run.folder, split).iloc[own["row"]]
-        parts.append(own.assign(source=corpus["source"].to_numpy(), sentence=corpus["sentence"].to_numpy()))
+        parts.append(own.assign(**corpus.drop(columns="label").to_dict("list")))
     frame = pd.concat(parts)
     sure = evaluation.probabilities(frame, evaluation.classes_of(run)).max(axis=1)
     return frame.assign(right=frame["label"] == frame["prediction"], sure=sure)
@@ -91,6 +95,13 @@ def features_of(sentences, kind="major", folder=None):
             "expected CoLA 1.1, row for row. Run 02_load_cola again with CORPUS = 'cola', and what follows."
         )
     return own.reset_index(drop=True).astype(bool)
+
+
+def marks_of(sentences):
+    """DataFrame bool [sentences, marks]: how the sentence's author marked it; none where the corpus has no marks (08_error_analysis)."""
+    if "mark" not in sentences:
+        return pd.DataFrame(index=range(len(sentences)))
+    return pd.get_dummies(sentences["mark"].str.strip().replace("", "no mark")).reset_index(drop=True)
 
 
 def about(run, sentences):

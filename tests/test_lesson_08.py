@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 import zipfile
@@ -19,7 +20,7 @@ from test_series import base, execute, runs, series, tiny  # noqa: F401
 import helpers
 from benchmarks import understanding
 from bookkeeping.reading import FinishedRun
-from lesson import blimp, changes, features, inside, sources
+from lesson import blimp, changes, exercises, features, inside, pooling, seeds, sources, sweeps
 
 
 def contents_of(folder):
@@ -231,6 +232,12 @@ def test_a_judge_that_knows_ranks_all_pairs_rightly():
         (changes.another_name, "Maryland is large.", None),
         (changes.doubled_word, "Birds sing in trees.", "Birds sing in in trees."),
         (changes.doubled_word, "He said that that is her hat.", None),
+        (changes.dropped_verb, "The keys are on the table.", "The keys on the table."),
+        (changes.dropped_verb, "Mary was singing.", "Mary singing."),
+        (changes.dropped_verb, "The keys were sold.", None),
+        (changes.dropped_verb, "We found that Mary was in the garden.", None),
+        (changes.dropped_verb, "Mary is in the garden and John is in the house.", None),
+        (changes.dropped_verb, "Is Mary in the garden?", None),
         (changes.article_behind, "Birds see the cat.", "Birds see cat the."),
         (changes.article_behind, "The cat sleeps.", None),
     ],
@@ -279,20 +286,201 @@ def test_without_captum_it_says_what_to_install(monkeypatch):
         inside.attributions(None, None, "Birds sing.")
 
 
+def test_attention_is_that_of_the_model_and_its_picture_knows_its_heads(base, tmp_path):  # noqa: F811
+    tokenizer = helpers.load_tokenizer(base[0] / "model")
+    weights = inside.attention(base[0] / "model", tokenizer, "Birds sing.")
+    assert weights.shape == (2, 2, 5, 5) and np.allclose(weights.sum(axis=-1), 1, atol=1e-5)
+    model = helpers.load_model(base[0] / "model").eval()
+    first = model.base_model.encoder.layer[0].attention.self
+    with torch.inference_mode():
+        hidden = model.base_model.embeddings(tokenizer("Birds sing.", return_tensors="pt")["input_ids"])
+        query, key = (part(hidden)[0].unflatten(1, (2, 16)).transpose(0, 1) for part in (first.query, first.key))
+    assert np.allclose(weights[0], (query @ key.mT / 4).softmax(dim=-1), atol=1e-5)
+    assert pooling.add_mean_layer(model) and model.config.num_hidden_layers == 3
+    model.config.classifier_pooling = "mean"
+    model.save_pretrained(tmp_path / "mean")
+    assert np.allclose(inside.attention(tmp_path / "mean", tokenizer, "Birds sing."), weights, atol=1e-5)
+    frame = pd.DataFrame({"token": list("abcde"), "attribution": [9, 1, -3, 2, 9], "special": [1, 0, 0, 0, 1]})
+    frame["special"] = frame["special"].astype(bool)
+    by_hand = sum(table.mean(axis=0)[1:4].argmax() == 1 for layer in weights for table in layer)
+    assert inside.agreeing(frame, weights) == by_hand
+    figure, alt = inside.beside(frame, weights, 2, 1)
+    assert "Layer 2, head 1" in alt and len(figure.axes) >= 2
+    with raises("layer 3, head 1", "from 1 to 2"):
+        inside.beside(frame, weights, 3, 1)
+
+
 # ---------------------------------------------------------------- over seeds
 
 
-def test_the_benchmark_writes_tables_without_a_sentence(base, blimp_zip, monkeypatch, tmp_path):  # noqa: F811
+@pytest.fixture(scope="module")
+def sweep(base, tiny):  # noqa: F811
+    """Three runs beside each other: two seeds of one setting, and one that was trained longer."""
+    for name, own in {"SEED=1": {"SEED": 1}, "SEED=2": {"SEED": 2}, "long": {"SEED": 3, "EPOCHS": 3}}.items():
+        series(f"small/{name}", **(tiny | own))
+    return helpers.RUNS / "small"
+
+
+def test_a_sweep_is_read_by_its_name_and_its_seeds_stand_beside(sweep, capsys):
+    before = contents_of(sweep)
+    variables = execute("08_error_analysis", RUN="small")
+    assert contents_of(sweep) == before
+    assert "run: small/SEED=1" in capsys.readouterr().out and variables["which"] == "the features above"
+    several = variables["several"]
+    assert list(several.right) == ["SEED=1", "SEED=2"] and "1 beside it" in several.what
+    for name in several.right:
+        own = pd.read_csv(sweep / name / "predictions.csv").query("split != 'validation'").set_index(["split", "row"])
+        assert ((own["label"] == own["prediction"]) == several.right[name]).all()
+    both = seeds.never_right(several, variables["sentences"])
+    assert len(both) == (several.right.sum(axis=1) == 0).sum() and both["sentence"].notna().all()
+    assert both["sure"].is_monotonic_decreasing
+    scores = features.by_feature(variables["sentences"], variables["has"])["accuracy"]  # of SEED=1 alone
+    table = seeds.by_feature(several, variables["groups"])
+    assert ((table["lowest"] - 1e-9 <= scores[table.index]) & (scores[table.index] <= table["highest"] + 1e-9)).all()
+
+
+def test_a_sweep_without_a_finished_run_is_said(sweep, tmp_path, monkeypatch):
+    for name in ("SEED=1", "SEED=2"):
+        (tmp_path / "begun" / name).mkdir(parents=True)
+        record = helpers.read_run(sweep / name)
+        record["notebooks"].pop("05_evaluate")
+        helpers.write_json(tmp_path / "begun" / name / "run.json", record, sealed=True)
+    monkeypatch.setattr(helpers, "RUNS", tmp_path)
+    with raises("'begun', a sweep of 2 runs", "05_evaluate"):
+        execute("08_error_analysis", RUN="begun")
+
+
+def test_alone_it_shows_the_runs_that_come_with_the_project(sweep, monkeypatch, tmp_path, annotated):
+    monkeypatch.setattr(sources, "DATA", tmp_path / "nothing")
+    run = FinishedRun({"RUN": "small/long"}, helpers.RUNS)
+    several, sentences = seeds.of(run), features.judged(run)
+    assert several.right.shape == (1043, 10) and "come with the project" in several.what
+    assert not {"sentence", "source"} & set(seeds.never_right(several, sentences))
+    has, what = seeds.features_of(several, sentences, None)
+    assert has.shape == (1043, 4) and (has.sum(axis=1) == 1).all() and "not in data/" in what
+    monkeypatch.setattr(sources, "DATA", annotated)
+    has, what = seeds.features_of(several, sentences, None)
+    assert list(has.columns) == MAJOR and has.loc[("test", 0), "Question"] == (527 % 3 == 0)
+    with zipfile.ZipFile(sweeps.SHIPPED) as file:
+        own = pd.read_csv(file.open("minilm,SEED=4/predictions.csv")).query("split == 'test'")
+    found = several.right.loc["test", "minilm,SEED=4"].mean()
+    assert found == pytest.approx((own["label"] == own["prediction"]).mean())
+
+
+def test_what_chance_gives_is_what_errors_dealt_anew_give():
+    dice = np.random.default_rng(0)
+    labels = pd.Series(dice.random(400) < 0.7)
+    right = pd.DataFrame({seed: dice.random(400) < np.where(labels, 0.9, 0.3 + seed / 10) for seed in range(4)})
+    several = seeds.Seeds("", labels, right, right)
+    expected = seeds.by_count(several)
+    assert expected["sentences"].sum() == expected["by chance"].sum().round(6) == 400
+    rounds = []
+    for _ in range(300):
+        dealt = right.copy()
+        for seed in right:
+            for label in (True, False):
+                dealt.loc[labels == label, seed] = dice.permutation(right.loc[labels == label, seed])
+        rounds.append((~dealt).sum(axis=1).value_counts().reindex(range(5), fill_value=0))
+    assert np.allclose(pd.concat(rounds, axis=1).mean(axis=1), expected["by chance"], atol=1.5)
+
+
+def test_the_marks_of_an_author_are_features_where_there_are_any():
+    marked = pd.DataFrame({"mark": ["", " ", "*", "?*"]})
+    assert features.marks_of(marked)["no mark"].tolist() == [True, True, False, False]
+    assert features.marks_of(pd.DataFrame({"sentence": ["Birds sing."]})).shape == (1, 0)
+
+
+def test_the_exercises_are_right_and_one_that_cannot_be_asked_is_said(base, capsys):  # noqa: F811
+    variables = execute("08_error_analysis", RUN="base")
+    assert capsys.readouterr().out.count("Right.\n") == 3
+    judge, sentences = variables["judges"]["trained"], variables["sentences"]
+    bare = sentences.assign(sentence=sentences["sentence"] + ".")
+    shouted = judge((sentences["sentence"] + "!").tolist()).argmax(dim=1)
+    stopped = judge(bare["sentence"].tolist()).argmax(dim=1)
+    assert exercises.verdicts_that_stay(bare, judge) == pytest.approx((shouted == stopped).float().mean().item())
+    none = sentences.assign(sentence="Birds sing")
+    assert exercises.verdicts_that_stay(none, judge) is None
+    tried = changes.changed(none, stays={"no full stop": changes.full_stop}, turns={})
+    assert changes.verdicts(tried, judge).empty
+
+
+def test_the_benchmark_writes_tables_and_a_picture_without_a_sentence(sweep, blimp_zip, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sources, "DATA", blimp_zip.parent)
     monkeypatch.setattr(features, "LEAST", 1)
-    shutil.copytree(base[0], helpers.RUNS / "twin", dirs_exist_ok=True)
-    call = ["understanding.py", "base", "twin", "--blimp", "1", "--blimp-runs", "1", "--out", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", call)
+    shutil.copytree(sweep, tmp_path / "sweep")
+    (tmp_path / "sweep/long/predictions.csv").unlink()
+    call = [
+        "understanding.py",
+        "--runs",
+        str(tmp_path / "sweep"),
+        "--name",
+        "tiny",
+        "--blimp",
+        "1",
+        "--blimp-runs",
+        "1",
+    ]
+    monkeypatch.setattr(sys, "argv", [*call, "--out", str(tmp_path / "out")])
     understanding.main()
-    table, pairs = (pd.read_csv(tmp_path / "out" / name) for name in ("features.csv", "blimp.csv"))
-    assert set(table["set"]) == {"both", *features.ROWS} and (table["accuracy_sd"] == 0).all()
-    sentences = features.judged(FinishedRun({"RUN": "base"}, helpers.RUNS))
-    by_hand = sentences.groupby("source")["right"].mean()
-    both = table[table["set"] == "both"].set_index("feature")["accuracy"]
-    assert both.to_dict() == pytest.approx(by_hand.to_dict(), abs=1e-3)
+    said = capsys.readouterr().out
+    assert "left out: long" in said and "2 finished runs: SEED=1, SEED=2" in said
+    assert "## `tiny`\n" in said and "(tiny.png)" in said and "| all 67 paradigms |" in said
+    table, pairs, phenomena = (
+        pd.read_csv(tmp_path / "out" / f"tiny_{name}.csv") for name in ("features", "blimp", "phenomena")
+    )
+    assert set(table["set"]) == {"both", *features.ROWS}
+    judged = [features.judged(FinishedRun({"RUN": f"small/SEED={seed}"}, helpers.RUNS)) for seed in (1, 2)]
+    by_hand = pd.concat(judged).groupby("source")["right"].mean()
+    both = table[table["set"] == "both"].set_index("feature")
+    assert both["accuracy"].to_dict() == pytest.approx(by_hand.to_dict(), abs=1e-3)
+    assert (both["mcc_low"] <= both["mcc_high"]).all()
     assert len(pairs) == 67 and pairs[["trained", "before"]].isin([0, 1]).all(axis=None)
+    assert len(phenomena) == 12 and phenomena["pairs"].sum() == 67
+    assert phenomena["trained"].to_dict() == pytest.approx(
+        pairs.groupby("phenomenon")["trained"].mean()[phenomena["phenomenon"]].reset_index(drop=True).to_dict(),
+        abs=1e-3,
+    )
+    errors = pd.read_csv(tmp_path / "out" / "tiny_errors.csv")["sentences"]
+    assert errors.sum() == len(judged[0]) and errors[2] == (~judged[0]["right"] & ~judged[1]["right"]).sum()
+    picture = tmp_path / "out" / "tiny.png"
+    first = picture.read_bytes()
+    picture.unlink()
+    monkeypatch.setattr(sys, "argv", ["understanding.py", "--name", "tiny", "--out", str(tmp_path / "out")])
+    understanding.main()
+    assert picture.read_bytes() == first, "drawn again from the tables alone"
+
+
+def test_a_share_has_an_interval_that_holds_it_as_often_as_it_says():
+    """Pairs and runs with a true share of .7 and a run's own luck: about 95 of 100 intervals hold it."""
+    dice, held = np.random.default_rng(0), 0
+    true = (1 / (1 + np.exp(-dice.normal(1, np.hypot(1, 0.2), 1_000_000)))).mean()
+    for _ in range(100):
+        hard, lucky = dice.normal(0, 1, (80, 1)), dice.normal(0, 0.2, (1, 5))
+        right = dice.random((80, 5)) < 1 / (1 + np.exp(-(1.0 + hard + lucky)))
+        drawn = pd.DataFrame({"phenomenon": ["binding"] * 80})
+        row = understanding.pair_table(drawn, {"trained": right}, "phenomenon").query("phenomenon == 'binding'").iloc[0]
+        held += row["trained_low"] <= true <= row["trained_high"]
+    assert 88 <= held <= 100
+
+
+def test_the_page_of_results_says_what_its_tables_say():
+    text = (understanding.FOLDER / "README.md").read_text(encoding="utf-8")
+    for path in understanding.FOLDER.glob("*_features.csv"):
+        name = path.stem.removesuffix("_features")
+        table = pd.read_csv(path).query("set == 'both'").set_index("feature")
+        assert f"\n## `{name}`\n" in text, "the script prints a section for the page"
+        section = text.split(f"\n## `{name}`\n")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| ([\w, -]+?)(?: \(.*?\))? \| (\d+) \| (\.\d+) ± (\.\d+) \| (-?\.\d+) \|", section, re.M)
+        assert len(rows) >= 3
+        for feature, n, accuracy, spread, score in rows:
+            own = table.loc[feature]
+            assert [int(n), float(accuracy), float(spread), float(score)] == own[
+                ["n", "accuracy", "accuracy_sd", "mcc"]
+            ].to_list()
+        errors = pd.read_csv(understanding.FOLDER / f"{name}_errors.csv").iloc[-1]
+        found = re.search(r"all (\w+) runs err on (\d+) .*? chance would give (\d+\.\d)", section, re.S)
+        assert [int(found[2]), float(found[3])] == [errors["sentences"], errors["by chance"]]
+        if (pairs := path.with_name(f"{name}_blimp.csv")).exists():
+            (share,) = re.findall(r"^\| all 67 paradigms \| (\.\d+) \|", section, re.M)
+            assert float(share) == round(pd.read_csv(pairs)["trained"].mean(), 3)
+        assert re.search(rf"!\[[^\]]{{60,}}\]\({name}\.png\)", section), "the picture, with its alt text"

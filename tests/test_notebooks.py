@@ -164,7 +164,7 @@ CELLS = {  # at most, all cells counted; three exercises that check themselves a
     "05_evaluate": 39 + 11,
     "06_save_and_load": 24 + 12,
     "07_compare_runs": 38 + 11,
-    "08_error_analysis": 34,
+    "08_error_analysis": 42 + 16,
 }
 OF_EXERCISES = {"exercise", "solution", "check"}
 LOOP = ".backward("  # the one cell that may be long
@@ -197,7 +197,7 @@ def test_the_series_has_a_rhythm():
     prose = [cell for notebook in NOTEBOOKS.values() for cell in notebook.cells if cell.cell_type == "markdown"]
     assert median(len(words(cell)) for cell in prose) <= 35
     assert (
-        sum(len(words(cell)) for cell in prose) <= 6_900
+        sum(len(words(cell)) for cell in prose) <= 7_400
     )  # of 01 to 07 at most 6,260: a fifth fewer than before they were rewritten
 
 
