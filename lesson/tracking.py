@@ -3,13 +3,14 @@
 It lies in the run folder's tracking/. A training that goes on after a kill goes on in its log, and says nothing twice.
 """
 
+import contextlib
 import os
-import shutil
 import uuid
 
 from accelerate.tracking import get_available_trackers
 
 from bookkeeping import SeriesError
+from bookkeeping.files import remove
 
 PROJECT = "fine-tuning"  # what the trackers put the runs under
 
@@ -30,8 +31,10 @@ def begin(accelerator, run, used, steps):
     checkpoint is taken back (TensorBoard), or not logged again (the others). Raises SeriesError where a tracker fails.
     """
     folder = run.folder / "tracking"
-    if accelerator.is_main_process and not steps:
-        shutil.rmtree(folder, ignore_errors=True)
+    for old in folder.glob("*") if accelerator.is_main_process and not steps else []:
+        if old.name != "mlflow.db":  # which holds many runs, and which this process may have open
+            with contextlib.suppress(OSError):
+                remove(old)
     if not accelerator.log_with or not accelerator.is_main_process:
         return
     track = str(accelerator.log_with[0])
@@ -42,14 +45,16 @@ def begin(accelerator, run, used, steps):
     options = {
         "tensorboard": {"purge_step": steps + 1},
         "wandb": {"id": name, "name": run.name, "dir": folder, "resume": "allow"},
-        "mlflow": {"run_id": known, "run_name": run.name},
+        "mlflow": {"run_id": known, "run_name": run.name, "logging_dir": (folder / "artifacts").as_uri()},
     }
     folder.mkdir(exist_ok=True)
     try:
-        if track == "mlflow" and "MLFLOW_TRACKING_URI" not in os.environ:
+        if track == "mlflow":
             import mlflow
 
-            mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")  # else it lies beside the notebook
+            mlflow.end_run()  # of a training cell that was run before
+            if "MLFLOW_TRACKING_URI" not in os.environ:  # else its files lie beside the notebook
+                mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
         accelerator.init_trackers(PROJECT, None if known else asked | run.parameters | used, options)
         if track == "mlflow":
             name = _once(accelerator.trackers[0])
