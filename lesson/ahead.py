@@ -17,14 +17,14 @@ def look(notebooks, parameters):
     if "02_load_cola" in notebooks and corpus not in {"auto", "cola", "practice"} and not corpus.startswith("hub:"):
         load(corpus, parameters.get("TEXT_COLUMN"), parameters.get("LABEL_COLUMN"))
     if "04_train" in notebooks and parameters.get("TRACK"):
-        from lesson import tracking
+        from lesson import tracking  # accelerate with it, and torch
 
         tracking.check(parameters["TRACK"])
 
 
 @functools.cache  # the runs of a sweep have most in common
 def load(corpus, *columns):
-    from lesson import sources, tables  # torch with them, which a call that needs nothing here does not wait for
+    from lesson import sources, tables
 
     tables.load(sources.find_corpus(corpus)[1], *columns)
 
