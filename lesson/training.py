@@ -20,6 +20,7 @@ from lesson import pooling, tracking
 
 EVERY = 40  # steps of an epoch between two signs of life
 
+
 def make_accelerator(run, precision, track=None):
     """accelerate's Accelerator for the parameters PRECISION and TRACK, the same for a run whenever it is asked for (04_train).
 

@@ -95,7 +95,10 @@ def test_every_format_gives_the_same_rows(tmp_path, suffix):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_json_file_holds_objects_by_the_line_or_in_one_array(tmp_path, encoding):
-    rows = [{"text": f"Sentence {i}, [é]\r{{x}} 🙂", "label": [True, False, None][i % 3], "more": {"a": [i]}} for i in range(30)]
+    rows = [
+        {"text": f"Sentence {i}, [é]\r{{x}} 🙂", "label": [True, False, None][i % 3], "more": {"a": [i]}}
+        for i in range(30)
+    ]
     kept = sorted((row["text"], str(row["label"]).lower()) for row in rows if row["label"] is not None)
     array, lines = json.dumps(rows, indent=1, ensure_ascii=False), "\n".join(map(json.dumps, rows))
     for content, how, at in [(array, "one JSON array", (20, 47)), (lines, "JSON lines", (3, 6))]:
@@ -232,7 +235,11 @@ UNLABELLED = b"text,label,split\n" + b"".join(
         ("own.jsonl", b'{"text": "\\ud83d", "label": 1}\n', "own.jsonl, line 1: half a character"),
         ("own.json", b'{\n "text": "One."}', "own.json, line 1: not JSON .* or one array of objects"),
         ("own.json", b'\n [{"text": "One.", "label": 1},\n {"text": 2}\n {}]', "own.json, line 4: not JSON"),
-        ("own.json", b'[{"text": "One.",\n "label": 1},\n\n [2]]', "own.json, line 4: list where an object was expected"),
+        (
+            "own.json",
+            b'[{"text": "One.",\n "label": 1},\n\n [2]]',
+            "own.json, line 4: list where an object was expected",
+        ),
         ("own.json", b'[{"text": "One."},\n {"text": "\\ud83d"}]', "own.json, line 2: half a character"),
         ("own.json", b"[" * 100_000, "own.json, line 1: not JSON"),
         ("own.json", b"[]", "no column looks like labels"),

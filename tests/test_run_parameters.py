@@ -200,7 +200,12 @@ def test_a_tracker_is_handed_on_and_makes_no_finished_run_train_again(quick, mon
     monkeypatch.setattr(paths, "NOTEBOOKS", NOTEBOOKS)
     forget()
     track, shared = ["-p", "TRACK", "tensorboard"], ["--sweep", "b", "-p", "BOOTSTRAP_SAMPLES", "100", "200"]
-    calls = [["-p", "RUN", "mine"], ["--sweep", "a", "-p", "SEED", "1", "2"], ["--sweep", "one", "-p", "SEED", "1"], shared]
+    calls = [
+        ["-p", "RUN", "mine"],
+        ["--sweep", "a", "-p", "SEED", "1", "2"],
+        ["--sweep", "one", "-p", "SEED", "1"],
+        shared,
+    ]
     for arguments in calls:
         assert quick.main(arguments) == 0
     executed = len(quick.executed)
