@@ -38,8 +38,8 @@ def number(fits, words, **options):
     return Declared(float, fits, words, **options)
 
 
-def one_of(*choices):
-    return Declared(str, lambda value: value in choices, f"{', '.join(choices[:-1])} or {choices[-1]}")
+def one_of(*choices, **options):
+    return Declared(str, lambda value: value in choices, f"{', '.join(choices[:-1])} or {choices[-1]}", **options)
 
 
 def is_folder_name(text):
@@ -79,6 +79,7 @@ DECLARED = {
     "POOLING": one_of("auto", "cls", "mean"),
     "PADDING": one_of("longest", "max_length"),
     "PRECISION": one_of("auto", "fp32", "bf16", "fp16"),
+    "TRACK": one_of("tensorboard", "mlflow", "wandb", or_none=True),
     # 05_evaluate
     "BOOTSTRAP_SAMPLES": whole(100, 10_000_000),  # an interval needs its tails
     # 06_save_and_load
@@ -91,6 +92,8 @@ DECLARED = {
     # 08_error_analysis
     "BLIMP_PAIRS": whole(0, 1000),
 }
+
+NO_RESULT = {"RUN", "TRACK"}  # with others the results are the same: neither recorded nor compared
 
 
 def declared(name, default=None, kind=None):

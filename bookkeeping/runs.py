@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bookkeeping import SeriesError, home, locks
 from bookkeeping.files import read_json, remove, replacing, write_json, writing
-from bookkeeping.parameters import DECLARED, typed
+from bookkeeping.parameters import DECLARED, NO_RESULT, typed
 from bookkeeping.sums import changed_file, sums
 
 home.settle()  # first of all: every notebook gets here by `import helpers`
@@ -95,8 +95,8 @@ class Run:
         finished in this run folder, or an earlier one was run again since.
         """
         self.notebook, self.device, self._namespace = notebook, device, namespace
-        self.parameters = check_parameters(namespace)
-        self.name = self.parameters.pop("RUN")
+        asked = check_parameters(namespace)
+        self.name, self.parameters = asked["RUN"], {name: asked[name] for name in asked if name not in NO_RESULT}
         self.folder = run_folder(self.name, runs)
         self.records = read_run(self.folder)["notebooks"]
         self._needs, self._began = NEEDS[notebook], time.time()

@@ -9,7 +9,7 @@ from pathlib import Path
 from bookkeeping import SeriesError
 
 ROWS, CHARACTERS = 4096, 2**22  # of a chunk, which is all that is in memory at a time
-KINDS = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "txt"}
+KINDS = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".txt": "txt"}
 
 
 def decoded(file, name):
@@ -74,7 +74,7 @@ def _json_rows(lines, name):
             json.dumps(row, ensure_ascii=False).encode()  # fails for half a character, such as "\ud83d"
         except ValueError as error:
             raise SeriesError(
-                f"{name}, line {number}: expected a JSON object, found {line[:40]!r} ({error})."
+                f"{name}, line {number}: expected a JSON object a line, found {line[:40]!r} ({error})."
             ) from None
         yield row
 

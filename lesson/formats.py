@@ -1,4 +1,4 @@
-"""The formats that a table of texts and labels comes in: CSV, JSON lines, Parquet, Excel.
+"""The formats that a table of texts and labels comes in: CSV, JSON, Parquet, Excel.
 
 pandas and pyarrow read them; here stand the guesses about a file, each said in words.
 """
@@ -29,7 +29,7 @@ def read_table(path):
         if suffix in DELIMITED:
             return _read_delimited(path)
         if suffix in JSON:
-            return _read_json_lines(path), "JSON lines"
+            return _read_json(path)
         frame = pd.read_parquet(path) if suffix == ".parquet" else pd.read_excel(path, dtype=str, keep_default_na=False)
     except ImportError as error:
         raise SeriesError(f"{path.name}: {error}. Install it, or save the table as CSV in UTF-8.") from None
@@ -146,27 +146,58 @@ def _with_header(frame):
     return frame, "no line of names"
 
 
-def _read_json_lines(path):
-    columns, lines = {}, []
-    with open(path, encoding=_encoding(path), newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+def _read_json(path):
+    """(frame, how it was read) of objects, one a line, or in a .json file all in one array."""
+    encoding = _encoding(path)
+    with open(path, encoding=encoding, newline="\n") as file:
+        if path.suffix.lower() == ".json" and file.read(1000).lstrip().startswith("["):
+            file.seek(0)
+            return _frame_of(_records_of_array(path, file.read()), path), "one JSON array"
+        file.seek(0)
+        return _frame_of(_records_of_lines(path, file), path), "JSON lines"
+
+
+def _records_of_lines(path, lines):
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
             try:
-                record = json.loads(line)
+                yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
+                or_array = ", or one array of objects" * (path.suffix.lower() == ".json")
                 raise SeriesError(
-                    f"{path.name}, line {number}: not JSON ({error}). Expected one object a line."
+                    f"{path.name}, line {number}: not JSON ({error}). Expected one object a line{or_array}."
                 ) from None
-            if not isinstance(record, dict):
-                raise SeriesError(f"{path.name}, line {number}: {type(record).__name__} where an object was expected.")
-            if re.search("[\ud800-\udfff]", "".join(value for value in record.values() if isinstance(value, str))):
-                raise SeriesError(f"{path.name}, line {number}: half a character (a lone surrogate). Mend the line.")
-            for name in record.keys() - columns.keys():
-                columns[name] = [None] * len(lines)
-            lines.append(number)
-            for name, values in columns.items():
-                values.append(record.get(name))
+
+
+def _records_of_array(path, text):
+    try:
+        records = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise SeriesError(f"{path.name}, line {line}: not JSON ({error}). Expected one array of objects.") from None
+    end, decoder = text.index("[") + 1, json.JSONDecoder()
+    line = text.count("\n", 0, end) + 1
+    for record in records:  # where each begins, json does not say of a whole array
+        begin = re.compile(r"[\s,]*").match(text, end).end()
+        line += text.count("\n", end, begin)
+        yield line, record
+        _, end = decoder.raw_decode(text, begin)
+        line += text.count("\n", begin, end)
+
+
+def _frame_of(records, path):
+    """DataFrame of text, of (line, object) of each record; its index is the lines."""
+    columns, lines = {}, []
+    for number, record in records:
+        if not isinstance(record, dict):
+            raise SeriesError(f"{path.name}, line {number}: {type(record).__name__} where an object was expected.")
+        if re.search("[\ud800-\udfff]", "".join(value for value in record.values() if isinstance(value, str))):
+            raise SeriesError(f"{path.name}, line {number}: half a character (a lone surrogate). Mend the line.")
+        for name in record.keys() - columns.keys():
+            columns[name] = [None] * len(lines)
+        lines.append(number)
+        for name, values in columns.items():
+            values.append(record.get(name))
     return as_text(pd.DataFrame(columns, index=lines, dtype=object))
 
 

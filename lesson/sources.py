@@ -16,8 +16,12 @@ import time
 import zipfile
 from pathlib import Path
 
-from helpers import COLA_FILES, ROOT, SeriesError, pick_device, replacing, sha256
+from bookkeeping import SeriesError
+from bookkeeping.files import replacing
+from bookkeeping.home import ROOT
+from bookkeeping.sums import sha256
 from lesson import tables
+from lesson.corpora import COLA_FILES
 
 DATA = Path(os.environ.get("BERT_DATA", ROOT / "data"))
 OFFLINE = os.environ.get("HF_HUB_OFFLINE", "0").lower() in {"1", "true", "yes", "on"}
@@ -229,6 +233,8 @@ def find_model(model_name):
     if model_name == "minilm":
         return "minilm", minilm_folder(), "minilm was asked for."
     if model_name == "auto":
+        from helpers import pick_device  # torch with it, for which a look at a corpus does not wait
+
         why = "No CUDA GPU: minilm, a 6-layer BERT that a CPU trains in minutes."
         if pick_device().type == "cuda":
             try:

@@ -148,8 +148,8 @@ def _tables(place, said):
     return [(split, path.name, *read_table(path)) for split, path in files.items()]
 
 
-def _from_hub(name, said):
-    name, _, config = name.partition(":")
+def _from_hub(asked, said):
+    name, _, config = asked.partition(":")
     try:
         import datasets
 
@@ -157,7 +157,7 @@ def _from_hub(name, said):
     except Exception as error:  # whatever the hub or the network did: the reader needs the way out
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         raise SeriesError(
-            f"CORPUS is 'hub:{name}': the data set cannot be loaded ({reason}). Expected hub:owner/name or "
+            f"CORPUS is 'hub:{asked}': the data set cannot be loaded ({reason}). Expected hub:owner/name or "
             "hub:owner/name:config, the library datasets (pip install datasets), and a network; a file of your own needs neither."
         ) from None
     tables = []
@@ -172,7 +172,7 @@ def _from_hub(name, said):
         else:
             said.append(f"Left out: the split {split!r} of {name}, {len(part):,} rows.")
     if "train" not in {split for split, *_ in tables}:
-        raise SeriesError(f"CORPUS is 'hub:{name}': its splits are {', '.join(loaded)}: expected one named train.")
+        raise SeriesError(f"CORPUS is 'hub:{asked}': its splits are {', '.join(loaded)}: expected one named train.")
     return tables
 
 

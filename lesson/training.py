@@ -16,14 +16,17 @@ from torch.nn.functional import cross_entropy
 
 import helpers
 from helpers import SeriesError, replacing
-from lesson import pooling
+from lesson import pooling, tracking
+
+EVERY = 40  # steps of an epoch between two signs of life
 
 
-def make_accelerator(run, precision):
-    """accelerate's Accelerator for the parameter PRECISION, the same for a run whenever it is asked for (04_train).
+def make_accelerator(run, precision, track=None):
+    """accelerate's Accelerator for the parameters PRECISION and TRACK, the same for a run whenever it is asked for (04_train).
 
     What "auto" and the number of threads came to is kept in the run folder; of several processes the first decides.
     """
+    tracking.check(track)
     with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc keeps what a model before this one took
         ctypes.CDLL(None).malloc_trim(0)
     device = helpers.pick_device()
@@ -36,7 +39,9 @@ def make_accelerator(run, precision):
         if precision == "auto":
             mixed = run.decided("precision", lambda: helpers.pick_precision(device))
     try:
-        accelerator = accelerate.Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
+        accelerator = accelerate.Accelerator(
+            mixed_precision=mixed, cpu=device.type == "cpu", log_with=track, project_dir=run.folder / "tracking"
+        )
         fits = mixed == "no" or accelerator.native_amp
     except ValueError:  # accelerate's word for a device without this precision
         fits = False
@@ -79,7 +84,7 @@ def train_epoch(model, optimizer, schedule, batches, make_batch, accelerator):
     """Take a step for each of `batches`, which are rows of the token file; returns the mean loss (04_train).
 
     make_batch: rows → tensors on the device, labels among them. Of several processes, each takes its share of a batch,
-    and the gradients are averaged between them. The loss is summed on the device and fetched once in 40 steps: asking
+    and the gradients are averaged between them. The loss is summed on the device and fetched once in EVERY steps: asking
     a GPU for a number makes it wait.
     """
     model.train()
@@ -97,8 +102,11 @@ def train_epoch(model, optimizer, schedule, batches, make_batch, accelerator):
             schedule.step()
             optimizer.zero_grad()
         total, worked = total + summed.detach(), size
-        if step % 40 == 0:
+        if step % EVERY == 0:
             print(f"  step {step:>4} of {len(batches)}: {time.perf_counter() - start:4.0f} s, loss {loss.item():.2f}")
+        if step % EVERY == 0 or step == len(batches):  # goes to the trackers that TRACK names
+            figures = {"batch/loss": loss.item(), "batch/learning_rate": schedule.get_last_lr()[0]}
+            accelerator.log(figures, step=schedule.last_epoch)  # which counts steps
     return finite(accelerator.reduce(total).item() / sum(map(len, batches)), optimizer)
 
 
@@ -167,6 +175,7 @@ class Checkpoint:
         if self.path.exists():
             self._load()
         self._look_for_room()
+        tracking.begin(accelerator, run, self.used, schedule.last_epoch)
 
     def _load(self):
         fresh = {name: copy.deepcopy(part.state_dict()) for name, part in self.parts.items()}
@@ -224,6 +233,8 @@ class Checkpoint:
         print(", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in result.items()))
         if best_epoch(self.history)[0] == result["epoch"]:
             self.best = copy.deepcopy(self.network.state_dict())
+        figures = {f"epoch/{name}": value for name, value in result.items() if name != "epoch"}
+        self.accelerator.log(figures, step=self.parts["schedule"].last_epoch)  # before the checkpoint: none is left out
         if self.accelerator.is_main_process:
             state = {name: part.state_dict() for name, part in self.parts.items()}
             state |= {"model": self.network.state_dict(), "best": self.best, "history": self.history, "same": self.same}
@@ -256,6 +267,8 @@ class Checkpoint:
                     train_seconds=round(float(table["seconds"].sum()), 1),
                 )
             self.path.unlink(missing_ok=True)
+        if self.accelerator.log_with:
+            self.accelerator.end_training()
 
 
 @contextlib.contextmanager

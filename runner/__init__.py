@@ -3,6 +3,7 @@
   command_line               what a call may say, and whether it holds together
   series                     the series once
   sweep, comparison          a grid of runs; the notebooks that compare them
+  ahead                      what the notebooks would refuse, said before the first begins
   places, cluster            where runs are executed: on this machine, on a Dask cluster
   progress                   the line that says where a run or a sweep stands
   resume                     a run folder from wherever it stands to its end

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, replace
 
 from bookkeeping import SeriesError
+from bookkeeping.parameters import NO_RESULT
 from runner import paths
 from runner.notebooks import code_of, short_hash
 
@@ -15,8 +16,8 @@ class Run:
 
     name: str  # of the folder below RUNS
     notebooks: tuple  # from the first on, the parent's included
-    asked: dict  # {name: value}, as asked
-    values: dict  # {notebook: {name: value}}, the defaults included
+    asked: dict  # {notebook: {name: value}}, as asked
+    values: dict  # {notebook: {name: value}} of what decides the results, the defaults included
     code: dict  # {notebook: hash of its code and of what it imports}
     parent: "Run | None" = None
 
@@ -30,20 +31,25 @@ class Run:
 
 
 def make_run(name, stems, asked, notebooks, parent=None):
+    of = {stem: {p.name: asked[p.name] for p in notebooks[stem].values() if p.name in asked} for stem in stems}
     values = {
-        stem: {p.name: asked.get(p.name, p.default) for p in notebooks[stem].values() if p.name != "RUN"}
+        stem: {p.name: asked.get(p.name, p.default) for p in notebooks[stem].values() if p.name not in NO_RESULT}
         for stem in stems
     }
-    return Run(name, tuple(stems), asked, values, {stem: code_of(stem) for stem in stems}, parent)
+    return Run(name, tuple(stems), of, values, {stem: code_of(stem) for stem in stems}, parent)
 
 
 def make_grid(sweep, values, stems, notebooks):
     """The runs of a sweep, in order, each with the chain of shared folders that it starts from."""
     names = [name for stem in stems for name in notebooks[stem] if name in values]  # in the notebooks' order
+    aside = {name: values[name][0] for name in names if name in NO_RESULT}
+    if several := [name for name in aside if len(values[name]) > 1]:
+        raise SeriesError(f"{several[0]} takes one value: the results are the same with any")
+    names = [name for name in names if name not in aside]
     varying = [name for name in names if len(values[name]) > 1]
     runs = []
     for combination in itertools.product(*(values[name] for name in names)):
-        asked = dict(zip(names, combination, strict=True))
+        asked = dict(zip(names, combination, strict=True)) | aside
         parent = None
         for position, stem in enumerate(stems):
             if position and any(name in varying for name in notebooks[stem]):

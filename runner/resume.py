@@ -44,9 +44,8 @@ def bring_to_end(run, call, say=None):
         if notebook in state["notebooks"] or state["status"] == "failed":
             continue
         write_state(run, state | {"status": "running", "notebook": notebook, "before": stamp_of(run, notebook)})
-        parameters = {name: run.asked[name] for name in run.values[notebook] if name in run.asked}
         begin = time.time()
-        if error := execute_notebook(notebook, {"RUN": run.name} | parameters, run.folder, call):
+        if error := execute_notebook(notebook, {"RUN": run.name} | run.asked[notebook], run.folder, call):
             executed = run.folder / "notebooks" / f"{notebook}.ipynb"
             state |= {"status": "failed", "notebook": notebook, "error": error, "executed": str(executed)}
         else:

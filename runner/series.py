@@ -3,6 +3,7 @@
 from bookkeeping.parameters import typed
 from bookkeeping.runs import run_folder
 from runner import paths
+from runner.ahead import look_ahead
 from runner.devices import check_gpus
 from runner.grid import make_run
 from runner.locks import alone, calling
@@ -35,6 +36,7 @@ def execute_alone(run, options):
     if is_finished(run, state) and not options.again and not code_changed(run, state, run.notebooks):
         console.print(f"{whole} finished in {shown(run.folder)} on {state.get('finished')}; --again repeats them")
     else:
+        look_ahead([run], options.again)
         console.print(f"{whole}, into {shown(run.folder)}")
         # a finished run of notebooks with other code is repeated, too
         with calling(processes=options.processes, again=options.again or is_finished(run, state)) as call:

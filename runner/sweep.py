@@ -5,6 +5,7 @@ import os
 from bookkeeping import SeriesError
 from bookkeeping.parameters import typed
 from runner import paths
+from runner.ahead import look_ahead
 from runner.comparison import compare
 from runner.grid import make_grid
 from runner.locks import calling
@@ -64,6 +65,7 @@ def execute_sweep(options, values, runs, comparing, name):
         print(f"{len(finished)} of {len(picked)} runs are finished already")
         if older := sum(code_changed(run, state, run.notebooks) for run, state in finished):
             print(f"({older} of them by notebooks with other code than now; --again repeats them)")
+    look_ahead(open_runs, options.again)
     environment = {key: os.environ[key] for key in FOR_WORKERS if key in os.environ}
     with calling(processes=options.processes, again=options.again, environment=environment) as call:
         if open_runs:

@@ -50,10 +50,11 @@ def run(toy, monkeypatch):
 @pytest.fixture
 def quick(run, monkeypatch):
     """run.py with notebooks that do next to nothing: executed is what they were, fail(NOTEBOOK) may be set."""
-    quick = types.SimpleNamespace(main=run.main, executed=[], calls=[], fail=lambda notebook: None)
+    quick = types.SimpleNamespace(main=run.main, executed=[], given=[], calls=[], fail=lambda notebook: None)
 
     def execute(notebook, parameters, folder, call):
         quick.executed.append(f"{folder.name} {notebook[:2]}")
+        quick.given.append(parameters)
         quick.calls.append(call)
         if error := quick.fail(notebook):
             return error

@@ -248,8 +248,9 @@ class Small:
             self.optimizer.step()
             self.schedule.step()
         accelerator = types.SimpleNamespace(
-            unwrap_model=lambda model: model, scaler=None, mixed_precision="no", num_processes=1, is_main_process=True
-        )
+            unwrap_model=lambda model: model, scaler=None, mixed_precision="no", num_processes=1, is_main_process=True,
+            log_with=[], log=lambda *_, **__: None,
+        )  # fmt: skip
         accelerator.device = torch.device("cpu")
         run = types.SimpleNamespace(folder=folder, parameters={"EPOCHS": 3})
         parts = [self.model, self.optimizer, self.schedule]

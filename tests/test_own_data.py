@@ -126,19 +126,35 @@ def test_the_readme_of_the_example_counts_what_is_there():
 # ---------------------------------------------------------------- formats and splits
 
 
-@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet", "xlsx"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json", "parquet", "xlsx"])
 def test_every_format_gives_the_same_rows(tmp_path, suffix):
     path, rows = tmp_path / f"own.{suffix}", frame()
     {
         "csv": lambda: rows.to_csv(path, index=False),
         "tsv": lambda: rows.to_csv(path, index=False, sep="\t", encoding="utf-16"),
         "jsonl": lambda: rows.to_json(path, orient="records", lines=True),
+        "json": lambda: rows.to_json(path, orient="records", indent=2),
         "parquet": lambda: rows.to_parquet(path),
         "xlsx": lambda: rows.to_excel(path, index=False),
     }[suffix]()
     splits, classes, _ = load(path)
     assert classes == ["k0", "k1", "k2"] and pairs_of(splits, classes) == sorted(zip(rows["text"], rows["label"]))
     assert splits["test"]["label"].value_counts().tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_json_file_holds_objects_by_the_line_or_in_one_array(tmp_path, encoding):
+    rows = [
+        {"text": f"Sentence {i}, [é]\r{{x}} 🙂", "label": [True, False, None][i % 3], "more": {"a": [i]}}
+        for i in range(30)
+    ]
+    kept = sorted((row["text"], str(row["label"]).lower()) for row in rows if row["label"] is not None)
+    array, lines = json.dumps(rows, indent=1, ensure_ascii=False), "\n".join(map(json.dumps, rows))
+    for content, how, at in [(array, "one JSON array", (20, 47)), (lines, "JSON lines", (3, 6))]:
+        (tmp_path / "own.json").write_text(content, encoding=encoding, newline="")
+        splits, classes, said = load(tmp_path / "own.json")
+        assert classes == ["false", "true"] and pairs_of(splits, classes) == kept
+        assert how in said and f"Dropped: 10 rows without a label (own.json, line {at[0]}, " in said
 
 
 @pytest.mark.parametrize("by", ["files", "column"])
@@ -266,6 +282,17 @@ UNLABELLED = b"text,label,split\n" + b"".join(
         ("own.jsonl", b"[" * 100_000, "own.jsonl, line 1: not JSON"),
         ("own.jsonl", b"[1]\n", "own.jsonl, line 1: list where an object was expected"),
         ("own.jsonl", b'{"text": "\\ud83d", "label": 1}\n', "own.jsonl, line 1: half a character"),
+        ("own.json", b'{\n "text": "One."}', "own.json, line 1: not JSON .* or one array of objects"),
+        ("own.json", b'\n [{"text": "One.", "label": 1},\n {"text": 2}\n {}]', "own.json, line 4: not JSON"),
+        (
+            "own.json",
+            b'[{"text": "One.",\n "label": 1},\n\n [2]]',
+            "own.json, line 4: list where an object was expected",
+        ),
+        ("own.json", b'[{"text": "One."},\n {"text": "\\ud83d"}]', "own.json, line 2: half a character"),
+        ("own.json", b"[" * 100_000, "own.json, line 1: not JSON"),
+        ("own.json", b"[]", "no column looks like labels"),
+        ("own.json", b'[{"text": "One."}, \xe9]', "own.json, line 1: byte 0xe9 is not UTF-8"),
         ("own.parquet", b"PAR1", "own.parquet cannot be read"),
         ("own.xlsx", b"PK", "own.xlsx cannot be read"),
         ("own.xlsx", b"PK\x03\x04 cut off", "own.xlsx cannot be read .BadZipFile"),

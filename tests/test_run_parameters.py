@@ -154,6 +154,7 @@ OUT_OF_RANGE = {
     "POOLING": ["max"],
     "PADDING": ["short"],
     "PRECISION": ["fp8"],
+    "TRACK": ["all"],
     "BOOTSTRAP_SAMPLES": [0, 10_000_001],
     "SWEEP": ["../elsewhere", ".calls"],
     "RESAMPLES": [99, 1_000_001],
@@ -193,6 +194,32 @@ def test_a_value_out_of_range_is_refused_before_anything_is_touched(quick, monke
             assert quick.main(call) == 2, call
             assert capsys.readouterr().err == f"run.py: {in_the_notebook.value}\n"
     assert len(quick.executed) == executed and files() == before
+
+
+def test_a_tracker_is_handed_on_and_makes_no_finished_run_train_again(quick, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "NOTEBOOKS", NOTEBOOKS)
+    forget()
+    track, shared = ["-p", "TRACK", "tensorboard"], ["--sweep", "b", "-p", "BOOTSTRAP_SAMPLES", "100", "200"]
+    calls = [
+        ["-p", "RUN", "mine"],
+        ["--sweep", "a", "-p", "SEED", "1", "2"],
+        ["--sweep", "one", "-p", "SEED", "1"],
+        shared,
+    ]
+    for arguments in calls:
+        assert quick.main(arguments) == 0
+    executed = len(quick.executed)
+    for arguments in calls:
+        assert quick.main([*arguments, *track]) == 0
+    assert [text for text in quick.executed[executed:] if "07" not in text] == [] and executed > 20
+    assert quick.main([*shared[:-1], "300", *track]) == 0, "04 of the sweep is shared, whoever watched it"
+    assert [text[-2:] for text in quick.executed[executed:] if "07" not in text] == ["05"]
+    quick.given.clear()
+    assert quick.main(["-p", "RUN", "new", *track]) == 0
+    assert [given.get("TRACK") for given in quick.given] == [None, None, None, "tensorboard", None, None]
+    capsys.readouterr()
+    assert quick.main(["-p", "TRACK", "tensorboard", "wandb"]) == 2
+    assert "TRACK takes one value" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("recipe", sorted((paths.ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)

@@ -303,9 +303,9 @@ def test_bad_model_names_are_said_at_once(tmp_path, monkeypatch):
 
 
 def test_auto_is_minilm_without_cuda_and_bert_with_it(monkeypatch):
-    monkeypatch.setattr(sources, "pick_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(helpers, "pick_device", lambda: torch.device("cpu"))
     assert sources.find_model("auto")[0] == "minilm"
-    monkeypatch.setattr(sources, "pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(helpers, "pick_device", lambda: torch.device("cuda"))
     name, model, why = sources.find_model("auto")
     assert name == "minilm" and "without a network" in why
     monkeypatch.setattr(sources, "hub_model", lambda name: name)

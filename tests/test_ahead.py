@@ -1,0 +1,89 @@
+"""What run.py says of a table, or a tracker, before the first notebook begins: in the words of the notebook, and at no cost else."""
+
+import re
+
+import pandas as pd
+import pytest
+from test_series import NOTEBOOKS, execute, runs  # noqa: F401
+from toy import forget
+
+import helpers
+from lesson import tracking
+from runner import paths
+
+GOOD = pd.DataFrame({"text": [f"Sentence {i}" for i in range(30)], "label": [f"k{i % 3}" for i in range(30)]})
+
+
+@pytest.fixture
+def series(quick, monkeypatch):
+    """run.py at the real project, with notebooks that do next to nothing."""
+    monkeypatch.setattr(paths, "ROOT", helpers.ROOT)
+    monkeypatch.setattr(paths, "NOTEBOOKS", NOTEBOOKS)
+    forget()
+    return quick
+
+
+def words_of_02(**parameters):
+    with pytest.raises(helpers.SeriesError) as refused:
+        execute("02_load_cola", RUN="words", **parameters)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "words"),
+    [
+        (None, {}, "CORPUS is .*own.csv': expected"),
+        (b"text\nOne.\n", {}, "one column where a text and a label were expected"),
+        ("text,label\nCaf\xe9,1\n".encode("latin-1"), {}, "line 2: byte 0xe9 is not UTF-8"),
+        (GOOD.to_csv(index=False).encode(), {"TEXT_COLUMN": "body “é”"}, "TEXT_COLUMN is 'body “é”': expected one of text, label"),
+        (GOOD.assign(label="one").to_csv(index=False).encode(), {}, "30 sentences with 1 different labels"),
+    ],
+)  # fmt: skip
+def test_a_bad_table_is_refused_before_anything_begins_in_the_words_of_02(
+    series, tmp_path, capsys, content, columns, words
+):
+    path = tmp_path / "own.csv"
+    if content is not None:
+        path.write_bytes(content)
+    said = words_of_02(CORPUS=str(path), **columns)
+    assert re.search(words, said)
+    capsys.readouterr()
+    given = [text for name, value in columns.items() for text in ("-p", name, value)]
+    for more in ["1"], ["1", "2"]:  # the series once, and a sweep
+        assert series.main(["-p", "CORPUS", str(path), *given, "-p", "SEED", *more]) == 2
+        assert capsys.readouterr().err == f"run.py: {said}\n"
+    assert series.executed == [] and not list(paths.RUNS.rglob("state.json"))
+
+
+def test_a_folder_of_tables_is_looked_at_and_what_02_has_read_is_not_asked_for_again(series, tmp_path, capsys):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for split in ("train", "test"):
+        GOOD.to_csv(folder / f"{split}.csv", index=False)
+    calls = [["-p", "CORPUS", str(folder)], ["--sweep", "s", "-p", "SEED", "1", "2", "-p", "CORPUS", str(folder)]]
+    for arguments in calls:
+        assert series.main([*arguments, "--until", "03"] if arguments is calls[0] else arguments) == 0
+    executed = len(series.executed)
+    (folder / "train.csv").unlink()
+    for arguments, again in zip(calls, (["default 04", "default 05", "default 06"], [])):
+        assert series.main(arguments) == 0
+        assert [text for text in series.executed[executed:] if "07" not in text] == again
+        executed = len(series.executed)
+    capsys.readouterr()
+    for arguments in calls:
+        assert series.main([*arguments, "--again"]) == 2
+        assert "in_domain_train.tsv" in capsys.readouterr().err
+    assert len(series.executed) == executed
+
+
+@pytest.mark.parametrize("corpus", ["auto", "practice", "hub:no/such"])
+def test_what_is_no_table_of_ones_own_is_left_to_02(series, corpus):
+    assert series.main(["-p", "CORPUS", corpus]) == 0 and len(series.executed) == 6
+
+
+def test_a_tracker_that_is_not_installed_is_said_before_01(series, capsys):
+    if "wandb" in map(str, tracking.get_available_trackers()):
+        pytest.skip("wandb is installed here")
+    assert series.main(["-p", "TRACK", "wandb"]) == 2 and series.executed == []
+    assert "pip install wandb" in capsys.readouterr().err
+    assert series.main(["-p", "TRACK", "tensorboard"]) == 0
