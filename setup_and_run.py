@@ -19,8 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -29,8 +27,6 @@ WHEELS = ROOT / "wheels"
 NEEDED = 3  # GB; .venv took 2.3 on Linux with a CPU build of torch
 # what makes a test the same everywhere: CPU, no network
 ALONE = {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "yes", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-NBVAL = "-x --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks".split()
-LONGEST = ["tests/test_series.py", "tests/test_run.py"]  # begun first, with the notebooks
 
 
 def check_python(version):
@@ -128,31 +124,8 @@ def become(command):
 
 
 def test(python, names):
-    """Run tests, two processes of one thread each, the longest first: faster than one after the other. Returns the exit code."""
-    found = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("tests/test_*.py"))]
-    names = names or ["notebooks", *LONGEST, *[name for name in found if name not in LONGEST]]
-    printing = threading.Lock()
-
-    def one(name):
-        command = [python, "-m", "pytest", "-q", *(NBVAL if name == "notebooks" else [name])]
-        alone = len(names) == 1
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | ALONE,
-            stdout=None if alone else subprocess.PIPE,
-            stderr=None if alone else subprocess.STDOUT,
-        )
-        with printing:
-            print(f"{name}:", flush=True)
-            sys.stdout.buffer.write(done.stdout or b"")
-            sys.stdout.flush()
-        return done.returncode
-
-    with ThreadPoolExecutor(2) as pool:
-        failed = [name for name, code in zip(names, pool.map(one, names)) if code]
-    print(f"failed: {', '.join(failed)}" if failed else "all passed")
-    return bool(failed)
+    """Run tests, without network or GPU, each process with one thread. Returns the exit code."""
+    return subprocess.call([python, "tests/two_at_a_time.py", *names], cwd=ROOT, env=os.environ | ALONE)
 
 
 def main(arguments):

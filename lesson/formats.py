@@ -70,6 +70,10 @@ def _encoding(path):
     """UTF-16 where the file says so, as spreadsheets write it; else UTF-8, or a SeriesError with the line."""
     with open(path, "rb") as file:
         if file.read(2) in {b"\xff\xfe", b"\xfe\xff"}:
+            with open(path, encoding="utf-16", newline="") as text:
+                for number, line in enumerate(text, start=1):
+                    if "\0" in line:  # older pandas reads it as nothing
+                        raise SeriesError(f"{path.name}, line {number}: a zero character. Remove it.")
             return "utf-16"
         file.seek(0)
         for number, line in enumerate(file, start=1):

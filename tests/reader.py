@@ -8,10 +8,10 @@ import nbformat
 import pytest
 from accelerate.state import AcceleratorState
 from matplotlib import pyplot
-from test_series import NOTEBOOKS
 
 import helpers
 
+NOTEBOOKS = helpers.ROOT / "notebooks"
 SETUP = {"bootstrap", "colab-setup"}
 
 

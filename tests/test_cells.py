@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from reader import Reader, in_this_process
+from reader import Reader
 from tally import tally, tries
-from test_compare_runs import answers, write_run
+from test_compare_runs import answers, make_up, write_run
 from test_series import declared, runs, tiny  # noqa: F401
 
 import helpers
 from bookkeeping.parameters import typed
-from lesson import blimp, card, chance, export, pairs, sources
+from lesson import blimp, card, chance, pairs, simulation, sources
 
 ALL = [*helpers.SERIES, "07_compare_runs", "08_error_analysis"]
 CASES = [(notebook, target.id) for notebook in ALL for target in declared(notebook)]
@@ -79,8 +79,8 @@ def worlds(tiny, tmp_path_factory):  # noqa: F811
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "minilm_folder", lambda: tiny["MODEL_NAME"])
-        patch.setattr(export, "fresh_process", in_this_process)
         patch.setattr(chance.sentence_noises, "__defaults__", (2, 20))
+        patch.setattr(simulation, "make_up", make_up)
         patch.setattr(card, "push", lambda *_: None)  # there is no hub here, and
         patch.setattr(blimp, "blimp", lambda n: pairs.minimal_pairs().assign(paradigm="x").head(n))  # no BLiMP
         for notebook in ALL:

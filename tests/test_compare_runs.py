@@ -1,5 +1,6 @@
 """07_compare_runs on sweeps that are written here, so that what it should say is known."""
 
+import functools
 import itertools
 import json
 import shutil
@@ -21,6 +22,7 @@ NOTEBOOKS = Path(helpers.ROOT, "notebooks")
 CELLS = nbformat.read(NOTEBOOKS / "07_compare_runs.ipynb", as_version=4).cells
 SENTENCES = 200
 LABEL = np.random.default_rng(5).random(SENTENCES) < 0.7
+make_up = functools.cache(simulation.make_up)  # the same runs for each call, and more than half of 07's time
 
 
 @pytest.fixture(name="sweep", autouse=True)
@@ -31,6 +33,7 @@ def empty_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(
         chance.sentence_noises, "__defaults__", (20, 50)
     )  # rounds and samples: what takes most of the time
+    monkeypatch.setattr(simulation, "make_up", make_up)
     (tmp_path / "mine").mkdir()
     return tmp_path / "mine"
 

@@ -15,6 +15,7 @@ import time
 
 import psutil
 import pytest
+import torch
 from tally import tally, tries
 from test_series import declared, execute, history, results, runs, series, tiny  # noqa: F401
 from toy import call, executed, kernels, start, wait_until
@@ -55,6 +56,7 @@ def outcome(folder):
 
 def go_on(runs, run, parameters, said):  # noqa: F811
     """Execute those of 02 to 05 that have not finished in a run folder, as a reader would who comes back."""
+    torch.set_num_threads(1)  # with more, libgomp does not live through a fork
     helpers.RUNS = runs
     os.chdir(helpers.ROOT / "notebooks")
     with open(said, "w", buffering=1) as file, contextlib.redirect_stdout(file):
@@ -68,11 +70,7 @@ def go_on(runs, run, parameters, said):  # noqa: F811
 @pytest.fixture(scope="module")
 def forked(tiny):  # noqa: F811
     """Start go_on for a run in a process that has all libraries in memory already; returns it, and a file of what it says."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # with more threads libgomp does not live through a fork
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["test_kills", "transformers.models.bert.modeling_bert", "seaborn", "sklearn.metrics"]
-    )
+    context = multiprocessing.get_context("fork")
 
     def fork(run):
         said = helpers.RUNS / f"{run}.txt"
@@ -80,7 +78,7 @@ def forked(tiny):  # noqa: F811
         process.start()
         return process, said
 
-    ended(*fork("warm"))
+    series("warm", **tiny)  # what the notebooks import
     return fork
 
 
@@ -186,15 +184,15 @@ def test_a_killed_sweep_of_small_notebooks_repeats_nothing(small):
 
 @pytest.mark.slow
 def test_run_py_killed_twice_ends_the_same(tiny, undisturbed, tmp_path):  # noqa: F811
-    """The real notebooks, in kernels, once or as a sweep."""
+    """The real thing, as a user calls it: kernels, papermill, the table and the page. If tried more often, also as a sweep."""
     promised = "equal bit for bit; nothing finished is repeated; no process stays"
     expected, _ = undisturbed
     with tally("kill -9 of run.py with the real notebooks", promised) as came:
         for number in range(tries(1)):
             draw, folder = draw_seed(), tmp_path / f"runs{number}"
-            sweep = number % 2 == 0
-            asked = ["-p", "SEED", "42", "43"] if sweep else ["-p", "RUN", "x"]
-            command = [sys.executable, str(helpers.ROOT / "run.py"), "--until", "05", *asked]
+            sweep = number % 2 == 1
+            asked = ["-p", "SEED", "42", "43", "--until", "05"] if sweep else ["-p", "RUN", "x"]
+            command = [sys.executable, str(helpers.ROOT / "run.py"), *asked]
             for name, value in tiny.items():
                 command += ["-p", name, str(value)]
             how = {
@@ -216,7 +214,20 @@ def test_run_py_killed_twice_ends_the_same(tiny, undisturbed, tmp_path):  # noqa
             for run, stamped in before.items():
                 assert {name: now[run].get(name) for name in stamped} == stamped, "nothing finished is repeated"
             assert outcome(folder / ("sweep/SEED=42" if sweep else "x")) == expected
+            if not sweep:
+                is_reported(folder / "x", done.stdout)
             assert not workers(folder)
             for _ in range(2):
                 came(f"{'a sweep' if sweep else 'a series'}, equal")
             shutil.rmtree(folder)
+
+
+def is_reported(folder, said):
+    """The notebooks 01 to 06 were executed, and stand in the page; the table says what came out."""
+    assert sorted(helpers.read_run(folder)["notebooks"]) == helpers.SERIES
+    assert {path.stem for path in (folder / "notebooks").glob("*.ipynb")} >= set(helpers.SERIES)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64") >= 8, "the plots are in the page"
+    metrics = read_json(folder / "metrics.json")
+    for word in ["corpus", "model", "MCC", "report.html", f"{metrics['test']['mcc_interval'][0]:.2f}"]:
+        assert word in said, said

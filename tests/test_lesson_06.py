@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from reader import in_this_process
 from scipy.stats import beta
 from test_lesson_05 import run_each_cell_twice
 from test_series import base, execute, runs, tiny, vouch_for  # noqa: F401
@@ -20,12 +19,7 @@ import helpers
 from lesson import exercises, export, form, pairs
 
 RAW = Path(helpers.ROOT, "data", "practice", "raw")
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """The program for the fresh process runs in this one: a process of its own takes seconds to import torch."""
-    monkeypatch.setattr(export, "fresh_process", in_this_process)
+FRESH_PROCESS = export.fresh_process  # the real one, which the fixture `runs` replaces
 
 
 def six(export_dir=None, run="base"):
@@ -58,7 +52,7 @@ def test_the_pairs_are_all_pairs_of_the_files_that_no_model_is_trained_on():
     assert set(found["phenomenon"]) <= set(pairs.rules())
 
 
-def test_the_pairs_are_ranked_as_by_the_model_asked_one_sentence_at_a_time(base, here):  # noqa: F811
+def test_the_pairs_are_ranked_as_by_the_model_asked_one_sentence_at_a_time(base):  # noqa: F811
     ranked, record = six()["ranked"], helpers.read_run(base[0])["notebooks"]["06_save_and_load"]
     model, tokenizer = helpers.load_model(base[0] / "model").eval(), helpers.load_tokenizer(base[0] / "model")
 
@@ -94,7 +88,7 @@ def test_new_pairs_are_new_and_of_the_phenomenon():
 # ---------------------------------------------------------------- the model and its names
 
 
-def test_a_pipeline_of_the_export_says_names_and_gives_06_s_probabilities(base, here, tmp_path):  # noqa: F811
+def test_a_pipeline_of_the_export_says_names_and_gives_06_s_probabilities(base, tmp_path):  # noqa: F811
     """Also where 04's folder has no names: so older runs are, and other people's folders."""
     config = json.loads((base[0] / "model/config.json").read_text())
     config = {name: value for name, value in config.items() if name not in ("id2label", "label2id")}
@@ -109,14 +103,14 @@ def test_a_pipeline_of_the_export_says_names_and_gives_06_s_probabilities(base, 
         assert scores["acceptable"] == pytest.approx(probability, abs=1e-5)
 
 
-def test_a_sentence_longer_than_the_model_can_read_is_cut_and_judged(base, here):  # noqa: F811
+def test_a_sentence_longer_than_the_model_can_read_is_cut_and_judged(base):  # noqa: F811
     judge = six()["judge"]
     assert judge.tokenizer.model_max_length == helpers.load_tokens(base[0])[1]["max_len"]
     assert judge("word " * 2000)[0]["label"] in {"unacceptable", "acceptable"}
 
 
 @pytest.mark.parametrize("family", ["DistilBert", "Roberta"])
-def test_other_encoders_are_judged_and_saved_too(base, here, tiny, tmp_path, family):  # noqa: F811
+def test_other_encoders_are_judged_and_saved_too(base, tiny, tmp_path, family):  # noqa: F811
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     if family == "DistilBert":
         size = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
@@ -163,7 +157,7 @@ def test_without_widgets_the_form_prints_the_same(monkeypatch, capsys):
 # ---------------------------------------------------------------- the export
 
 
-def test_the_export_is_whole_and_as_readable_as_new_files_are(base, here, tmp_path):  # noqa: F811
+def test_the_export_is_whole_and_as_readable_as_new_files_are(base, tmp_path):  # noqa: F811
     (tmp_path / "empty").mkdir()
     old = os.umask(0o027)
     try:
@@ -183,18 +177,18 @@ def test_the_export_is_whole_and_as_readable_as_new_files_are(base, here, tmp_pa
     assert [tokens["ids"][start : start + len(row)].tolist() for start, row in zip(starts, ids)] == ids
 
 
-def test_a_relative_folder_lies_in_the_project(base, here, tmp_path):  # noqa: F811
+def test_a_relative_folder_lies_in_the_project(base, tmp_path):  # noqa: F811
     assert six(os.path.relpath(tmp_path / "export", helpers.ROOT))["target"] == tmp_path / "export"
     assert (tmp_path / "export" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("nothing", ["", "none", "None", None])
-def test_no_folder_is_no_export(base, here, nothing, monkeypatch):  # noqa: F811
+def test_no_folder_is_no_export(base, nothing, monkeypatch):  # noqa: F811
     monkeypatch.setattr(export, "copied", lambda *args: pytest.fail("copied"))
     assert execute("06_save_and_load", RUN="base", EXPORT_DIR=nothing)["target"] is None
 
 
-def test_the_copy_has_a_card_where_05_has_scores_and_a_push_that_fails_loses_nothing(base, here, tmp_path, monkeypatch):  # noqa: F811
+def test_the_copy_has_a_card_where_05_has_scores_and_a_push_that_fails_loses_nothing(base, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     scored = "05_evaluate" in helpers.read_run(base[0])["notebooks"]
     six(tmp_path / "export")
@@ -204,7 +198,7 @@ def test_the_copy_has_a_card_where_05_has_scores_and_a_push_that_fails_loses_not
     assert (tmp_path / "export" / "model.safetensors").exists()
 
 
-def test_an_earlier_export_is_replaced_whole(base, here, tmp_path):  # noqa: F811
+def test_an_earlier_export_is_replaced_whole(base, tmp_path):  # noqa: F811
     six(tmp_path / "export")
     first = contents(tmp_path / "export")
     (tmp_path / "export" / "added_tokens.json").write_text("{}")  # what another version of transformers left …
@@ -286,7 +280,7 @@ def test_too_little_space_is_said_before_any_work(base, tmp_path, monkeypatch): 
 
 
 @pytest.mark.parametrize("fault", ["other bytes", "full disk"])
-def test_a_copy_that_fails_leaves_the_earlier_one(base, here, tmp_path, monkeypatch, fault):  # noqa: F811
+def test_a_copy_that_fails_leaves_the_earlier_one(base, tmp_path, monkeypatch, fault):  # noqa: F811
     six(tmp_path / "export")
     before, copy = contents(tmp_path / "export"), shutil.copyfile
 
@@ -356,7 +350,13 @@ def test_the_probability_at_a_temperature_is_that_of_divided_logits(temperature)
 # ---------------------------------------------------------------- cells run again
 
 
-def test_every_cell_may_be_run_twice_and_the_fresh_process_is_a_real_one(base, tmp_path, capsys):  # noqa: F811
+def test_every_cell_may_be_run_twice_and_the_fresh_process_is_a_real_one(
+    base,
+    tmp_path,
+    monkeypatch,
+    capsys,  # noqa: F811
+):
+    monkeypatch.setattr(export, "fresh_process", FRESH_PROCESS)
     variables = run_each_cell_twice("06_save_and_load", RUN="base", EXPORT_DIR=str(tmp_path / "export"))
     assert variables["fresh"].shape == (32, 2)
     assert capsys.readouterr().out.count("Right.\n") == 6, "three exercises, twice"
@@ -367,4 +367,4 @@ def test_every_cell_may_be_run_twice_and_the_fresh_process_is_a_real_one(base, t
 
 def test_what_fails_in_the_fresh_process_is_shown():
     with pytest.raises(helpers.SeriesError, match="ZeroDivisionError"):
-        export.fresh_process("1 / 0", None)
+        FRESH_PROCESS("1 / 0", None)

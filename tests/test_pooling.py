@@ -260,11 +260,12 @@ def test_a_model_that_knows_both_keeps_its_own_and_takes_what_is_asked(tmp_path,
 PLAIN = """
 import json, sys, torch
 from transformers import pipeline
-folder, texts = json.load(sys.stdin)
-judge = pipeline("text-classification", folder, top_k=None, device="cpu")
-answers = [{each["label"]: each["score"] for each in answer} for answer in judge(texts, batch_size=4)]
+folders, texts = json.load(sys.stdin)
+for folder in folders:
+    judge = pipeline("text-classification", folder, top_k=None, device="cpu")
+    answers = [{each["label"]: each["score"] for each in answer} for answer in judge(texts, batch_size=4)]
+    print(json.dumps([answer["acceptable"] for answer in answers]))
 assert not [name for name in sys.modules if name.split(".")[0] in {"helpers", "lesson"}]
-print(json.dumps([answer["acceptable"] for answer in answers]))
 """
 
 
@@ -296,15 +297,11 @@ def test_the_mean_is_judged_alike_everywhere(trained, tmp_path, capsys):
     predictions = pd.read_csv(folder / "predictions.csv")
     test = predictions[predictions["split"] == "test"]
     texts = helpers.read_split(folder, "test")["sentence"].tolist()
-    for place in [folder / "model", tmp_path / "copy"]:
-        done = subprocess.run(
-            [sys.executable, "-c", PLAIN],
-            input=json.dumps([str(place), texts]),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert json.loads(done.stdout) == pytest.approx(test["probability"].tolist(), abs=1e-3)
+    question = json.dumps([[str(folder / "model"), str(tmp_path / "copy")], texts])
+    judged = subprocess.run([sys.executable, "-c", PLAIN], input=question, capture_output=True, text=True, check=True)
+    for line in judged.stdout.splitlines():
+        assert json.loads(line) == pytest.approx(test["probability"].tolist(), abs=1e-3)
+    assert len(judged.stdout.splitlines()) == 2
     (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
     call = [
         str(folder / "model"),

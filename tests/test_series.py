@@ -1,4 +1,4 @@
-"""The notebooks as a program: what each parameter changes, kills, other models, the whole series by run.py.
+"""The notebooks as a program: what each parameter changes, kills, other models, several processes, a sweep.
 
 Most tests execute the notebooks' cells in this process, on a tiny random model and a few sentences:
 a kernel's start takes longer than all of their work.
@@ -8,8 +8,6 @@ import ast
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -18,13 +16,16 @@ import pandas as pd
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from reader import NOTEBOOKS, in_this_process
 
 import helpers
+import run as door
+from bookkeeping.locks import HELD
 from bookkeeping.sums import sums
-from lesson import sources
+from lesson import export, sources
+from runner import comparison, paths, resume
 
 matplotlib.use("agg")
-NOTEBOOKS = Path(helpers.ROOT, "notebooks")
 
 
 def execute(notebook, **parameters):
@@ -86,8 +87,10 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def runs(tmp_path_factory):
+    """Run folders of this module's own. The fresh process of 06 is this one: another takes seconds to import torch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(helpers, "RUNS", tmp_path_factory.mktemp("runs"))
+        patch.setattr(export, "fresh_process", in_this_process)
         patch.chdir(NOTEBOOKS)
         yield
 
@@ -343,19 +346,18 @@ def test_other_encoders_without_token_types_or_with_another_padding_id(tiny, tmp
     assert helpers.read_run(folder)["notebooks"]["03_tokenize"]["model"] == family
 
 
-WORKER = """
-import sys
-sys.path[:0] = [{tests!r}, {root!r}]
-from test_series import execute
-variables = execute("04_train", **{parameters!r})
-import torch
-weights = torch.cat([p.detach().flatten() for p in variables["checkpoint"].network.parameters()])
-torch.save(weights, f"{out}/rank{{variables['accelerator'].process_index}}.pt")
-"""
+def train_and_save(training, folder):
+    """04 in one of several processes; its weights go into the folder."""
+    torch.set_num_threads(1)  # with more, libgomp does not live through a fork
+    variables = execute("04_train", **training)
+    weights = torch.cat([p.detach().flatten() for p in variables["checkpoint"].network.parameters()])
+    torch.save(weights, folder / f"rank{variables['accelerator'].process_index}.pt")
 
 
 def test_two_processes_train_the_same_model_as_one(tiny, base, tmp_path, monkeypatch):
-    """torchrun, gloo, no dropout: losses within 1e-4 of one process, and equal weights on both ranks."""
+    """torchrun's launcher, gloo, no dropout: losses within 1e-4 of one process, and equal weights on both ranks."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     config = json.loads(Path(tiny["MODEL_NAME"], "config.json").read_text())
     without_dropout = Path(shutil.copytree(tiny["MODEL_NAME"], tmp_path / "model"))
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -363,38 +365,35 @@ def test_two_processes_train_the_same_model_as_one(tiny, base, tmp_path, monkeyp
     one, _ = series("one", until="04_train", **(tiny | {"MODEL_NAME": str(without_dropout)}))
     two, _ = series("two", until="03_tokenize", **(tiny | {"MODEL_NAME": str(without_dropout)}))
     training = {"RUN": "two"} | {k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]}
-    here = Path(__file__).parent
-    worker = WORKER.format(tests=str(here), root=str(here.parent), parameters=training, out=tmp_path)
-    (tmp_path / "worker.py").write_text(worker)
-    call = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(tmp_path / "worker.py"),
-    ]
-    environment = os.environ | {"BERT_RUNS": str(helpers.RUNS), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "yes"}
-    done = subprocess.run(call, env=environment, cwd=NOTEBOOKS, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "yes")
+    monkeypatch.setenv("BERT_RUNS", str(helpers.RUNS))
+    alone = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "max_restarts": 0}  # as torchrun --standalone
+    start = "fork" if hasattr(os, "fork") else "spawn"
+    elastic_launch(LaunchConfig(1, 1, 2, run_id=str(tmp_path), start_method=start, **alone), train_and_save)(
+        training, tmp_path
+    )
     assert history(two).to_numpy() == pytest.approx(history(one).to_numpy(), abs=1e-4)
     assert torch.equal(torch.load(tmp_path / "rank0.pt"), torch.load(tmp_path / "rank1.pt"))
 
 
-def test_run_py_executes_the_series_and_reports(tiny, tmp_path):
-    """The real thing, as a user calls it: kernels, papermill, the table and the page."""
-    call = [sys.executable, str(helpers.ROOT / "run.py")]
-    for name, value in (tiny | {"EPOCHS": 1, "RUN": "whole"}).items():
-        call += ["-p", name, str(value)]
-    done = subprocess.run(
-        call, cwd=tmp_path, env=os.environ | {"BERT_RUNS": str(tmp_path / "runs")}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    folder = tmp_path / "runs" / "whole"
-    assert sorted(helpers.read_run(folder)["notebooks"]) == helpers.SERIES
-    assert {path.stem for path in (folder / "notebooks").glob("*.ipynb")} >= set(helpers.SERIES)
-    page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64") >= 8, "the plots are in the page"
-    metrics = json.loads((folder / "metrics.json").read_text())
-    for word in ["corpus", "model", "MCC", "report.html", f"{metrics['test']['mcc_interval'][0]:.2f}"]:
-        assert word in done.stdout, done.stdout
+def test_a_sweep_shares_what_does_not_vary_and_each_run_is_what_it_is_alone(tiny, base, monkeypatch, capsys):
+    """run.py with the real notebooks, their cells executed here; test_kills.py has it with kernels."""
+    done = []
+
+    def execute_notebook(notebook, parameters, folder, call):
+        done.append(notebook)
+        with monkeypatch.context() as patch:
+            patch.setenv(HELD, str(folder))
+            execute(notebook, **parameters)
+        (folder / "notebooks").mkdir(exist_ok=True)
+        shutil.copy(NOTEBOOKS / f"{notebook}.ipynb", folder / "notebooks")
+
+    monkeypatch.setattr(paths, "RUNS", helpers.RUNS)
+    for room in (resume, comparison):
+        monkeypatch.setattr(room, "execute_notebook", execute_notebook)
+    asked = ["-p", "SEED", "42", "43", "--jobs", "1", "--until", "05", "--sweep", "mine"]
+    for name, value in tiny.items():
+        asked += ["-p", name, str(value)]
+    assert door.main(asked) == 0, capsys.readouterr()
+    assert sorted(done) == sorted([*helpers.SERIES[:3], *helpers.SERIES[3:5] * 2, "07_compare_runs"])
+    assert results(helpers.RUNS / "mine/SEED=42") == results(base[0]) != results(helpers.RUNS / "mine/SEED=43")

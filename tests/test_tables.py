@@ -3,6 +3,7 @@
 import csv
 
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -49,3 +50,10 @@ def test_any_table_that_pandas_writes_comes_back_or_is_refused(tmp_path, rows, s
         assert path.name in str(error)
         return
     assert list(zip(frame["text"], frame["label"])) == rows
+
+
+def test_a_zero_character_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\nwhole,good\nha\0lf,good\n", encoding="utf-16")
+    with pytest.raises(SeriesError, match="own.csv, line 3: a zero character"):
+        tables.read_table(path)
