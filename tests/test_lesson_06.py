@@ -351,10 +351,10 @@ def test_the_probability_at_a_temperature_is_that_of_divided_logits(temperature)
 
 
 def test_every_cell_may_be_run_twice_and_the_fresh_process_is_a_real_one(
-    base,
+    base,  # noqa: F811
     tmp_path,
     monkeypatch,
-    capsys,  # noqa: F811
+    capsys,
 ):
     monkeypatch.setattr(export, "fresh_process", FRESH_PROCESS)
     variables = run_each_cell_twice("06_save_and_load", RUN="base", EXPORT_DIR=str(tmp_path / "export"))
