@@ -76,7 +76,7 @@ def quicken_dropout(model):
 def only_cls(model, batch):
     """Let the last layer's feed-forward block work on [CLS] alone: the classifier reads nothing else (04_train).
 
-    A last layer that is not trained, since it only computes the mean of all tokens, gets that mean in place of the tokens.
+    A last layer that only computes the mean of all tokens gets that mean in place of the tokens.
     Tried on `batch` (without labels). Returns whether the logits stay the same; where they do not, as in a model that
     reads other positions too, or is built otherwise, nothing is changed.
     """
@@ -84,7 +84,7 @@ def only_cls(model, batch):
     norms = [module for module in layers[-1].modules() if isinstance(module, torch.nn.LayerNorm)] if layers else []
     if not norms:
         return False
-    if model.config._attn_implementation == "sdpa" and not any(own.requires_grad for own in layers[-1].parameters()):
+    if model.config._attn_implementation == "sdpa" and getattr(model.config, "classifier_pooling", "") == "mean":
         _same_logits(model, batch, layers[-1], _mean_first)
     return _same_logits(model, batch, norms[0], lambda module, args, kwargs: ((args[0][:, :1],), kwargs))
 

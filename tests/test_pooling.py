@@ -113,6 +113,7 @@ def test_the_saving_of_the_last_layer_holds(family, attention):
     """Logits and gradients stay, with padding and without; where it can be done, the layer gets [CLS] and the mean alone."""
     model = classifier(family, **attention)
     assert pooling.add_mean_layer(model)
+    model.config.classifier_pooling = "mean"
     saved, seen = copy.deepcopy(model), []
     assert savings.only_cls(saved, batch())
     values = [module for name, module in saved.named_modules() if name.endswith((".value", ".v"))]
