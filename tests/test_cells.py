@@ -74,7 +74,7 @@ def worlds(tiny, tmp_path_factory):  # noqa: F811
     shutil.copytree(tiny["MODEL_NAME"], other / "model")
     named = {"CORPUS": other / "corpus", "MODEL_NAME": other / "model", "EXPORT_DIR": other / "export"}
     named = {name: str(path) for name, path in named.items()}
-    named |= {"RUN": "another", "SWEEP": "other", "COMPARE": "EPOCHS", "LEARNING_RATE": 1e-3}
+    named |= {"RUN": "another", "TRACK": "tensorboard", "SWEEP": "other", "COMPARE": "EPOCHS", "LEARNING_RATE": 1e-3}
     given = tiny | {"RUN": "base", "SWEEP": "mine", "BOOTSTRAP_SAMPLES": 500, "RESAMPLES": 500}
     found = {}
     with pytest.MonkeyPatch.context() as patch:
@@ -117,11 +117,12 @@ def keep(folder):
 
 
 def outcome():
-    """{run or sweep: {file: content}} of all run folders that vouch for something, but for times and checkpoints."""
+    """{run or sweep: {file: content}} of all run folders that vouch for something, but for times, checkpoints and trackers' logs."""
     found = {}
     for path in sorted(helpers.RUNS.rglob("*")):
         top, *inside = path.relative_to(helpers.RUNS).parts
-        if path.is_file() and path.name != "checkpoint.pt" and not any(part.startswith(".") for part in [top, *inside]):
+        apart = path.name == "checkpoint.pt" or "tracking" in inside or any(part[0] == "." for part in [top, *inside])
+        if path.is_file() and not apart:
             found.setdefault(top, {})["/".join(inside)] = content_of(path)
     return {run: files for run, files in found.items() if files.get("run.json", {}).get("notebooks") != {}}
 

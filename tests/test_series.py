@@ -171,7 +171,7 @@ def test_parameters_reach_their_place(tiny, tmp_path):
     tokens, header = helpers.load_tokens(folder)
     assert int(tokens["offsets"].diff().max()) == header["max_len"] == 8
     assert len(variables["rows"]["validation"]) == -(-len(tokens["row"][tokens["split"] <= 1]) // 4)
-    assert variables["steps"] == -(-len(variables["rows"]["train"]) // 10)
+    assert variables["schedule"].last_epoch == -(-len(variables["rows"]["train"]) // 10)
     parameters = list(variables["checkpoint"].network.named_parameters())
     decays = {
         name: group["weight_decay"]
@@ -182,7 +182,8 @@ def test_parameters_reach_their_place(tiny, tmp_path):
     assert len(decays) == len(parameters)
     for name, decay in decays.items():
         assert decay == (0.0 if name.endswith("bias") or "LayerNorm" in name else 0.1), name
-    assert variables["shape"](0) == 0 and variables["shape"](variables["steps"]) == 0
+    (shape,), steps = variables["schedule"].lr_lambdas[:1], variables["schedule"].last_epoch
+    assert shape(0) == 0 == shape(steps) and shape(steps // 2) > 0.9
 
     execute("06_save_and_load", RUN="place", EXPORT_DIR=str(tmp_path / "drive" / "mine"))
     assert (tmp_path / "drive" / "mine" / "model.safetensors").exists()
@@ -354,10 +355,21 @@ def train_and_save(training, folder):
     torch.save(weights, folder / f"rank{variables['accelerator'].process_index}.pt")
 
 
-def test_two_processes_train_the_same_model_as_one(tiny, base, tmp_path, monkeypatch):
-    """torchrun's launcher, gloo, no dropout: losses within 1e-4 of one process, and equal weights on both ranks."""
+def train_in_two_processes(training, folder, monkeypatch):
+    """04 by torchrun's launcher; the weights of both go into the folder, and are the same."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "yes")
+    monkeypatch.setenv("BERT_RUNS", str(helpers.RUNS))
+    alone = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "max_restarts": 0}  # as torchrun --standalone
+    start = "fork" if hasattr(os, "fork") else "spawn"
+    config = LaunchConfig(1, 1, 2, run_id=str(folder), start_method=start, **alone)
+    elastic_launch(config, train_and_save)(training, folder)
+    assert torch.equal(torch.load(folder / "rank0.pt"), torch.load(folder / "rank1.pt"))
+
+
+def test_two_processes_train_the_same_model_as_one(tiny, base, tmp_path, monkeypatch):
+    """Gloo, no dropout: losses within 1e-4 of one process."""
     config = json.loads(Path(tiny["MODEL_NAME"], "config.json").read_text())
     without_dropout = Path(shutil.copytree(tiny["MODEL_NAME"], tmp_path / "model"))
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -365,15 +377,8 @@ def test_two_processes_train_the_same_model_as_one(tiny, base, tmp_path, monkeyp
     one, _ = series("one", until="04_train", **(tiny | {"MODEL_NAME": str(without_dropout)}))
     two, _ = series("two", until="03_tokenize", **(tiny | {"MODEL_NAME": str(without_dropout)}))
     training = {"RUN": "two"} | {k: tiny[k] for k in ["EPOCHS", "LEARNING_RATE", "BATCH_SIZE", "PRECISION"]}
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "yes")
-    monkeypatch.setenv("BERT_RUNS", str(helpers.RUNS))
-    alone = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "max_restarts": 0}  # as torchrun --standalone
-    start = "fork" if hasattr(os, "fork") else "spawn"
-    elastic_launch(LaunchConfig(1, 1, 2, run_id=str(tmp_path), start_method=start, **alone), train_and_save)(
-        training, tmp_path
-    )
+    train_in_two_processes(training, tmp_path, monkeypatch)
     assert history(two).to_numpy() == pytest.approx(history(one).to_numpy(), abs=1e-4)
-    assert torch.equal(torch.load(tmp_path / "rank0.pt"), torch.load(tmp_path / "rank1.pt"))
 
 
 def test_a_sweep_shares_what_does_not_vary_and_each_run_is_what_it_is_alone(tiny, base, monkeypatch, capsys):

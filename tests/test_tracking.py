@@ -1,17 +1,11 @@
 """TRACK: what a training leaves for TensorBoard, read back by TensorBoard's own reader; the same results with any of its values."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-import torch
 from reader import Reader
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_lesson_03 import load, raises
 from test_lesson_04 import TRAINING, checkpoint, interrupted, outcome
-from test_series import NOTEBOOKS, WORKER, execute, history, runs, tiny  # noqa: F401
+from test_series import execute, history, runs, tiny, train_in_two_processes  # noqa: F401
 
 import helpers
 from lesson import tracking
@@ -116,18 +110,9 @@ def test_a_log_that_cannot_begin_is_one_message(given, untracked, monkeypatch):
     assert outcome() == untracked
 
 
-def test_of_two_processes_the_first_writes_the_log(given, tiny, tmp_path):  # noqa: F811
+def test_of_two_processes_the_first_writes_the_log(given, tiny, tmp_path, monkeypatch):  # noqa: F811
     load("two", tiny["CORPUS"])
     execute("03_tokenize", RUN="two", MODEL_NAME=tiny["MODEL_NAME"])
-    here = Path(__file__).parent
-    worker = WORKER.format(tests=str(here), root=str(here.parent), parameters=given | {"RUN": "two"}, out=tmp_path)
-    (tmp_path / "worker.py").write_text(worker)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"BERT_RUNS": str(helpers.RUNS), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "yes"}
-    done = subprocess.run(
-        [*launcher, tmp_path / "worker.py"], env=environment, cwd=NOTEBOOKS, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    train_in_two_processes(given | {"RUN": "two"}, tmp_path, monkeypatch)
     check_log(given, logged("two"), "two")
     assert len([*(logs("two") / tracking.PROJECT).glob("events*")]) == 1
-    assert torch.equal(torch.load(tmp_path / "rank0.pt"), torch.load(tmp_path / "rank1.pt"))
