@@ -15,6 +15,7 @@ SETTINGS = {
     ("`minilm` (1e-4)", "AMD, bf16"): ("batch == 'minilm_mean'", "seed >= 9"),  # little else was running
     ("`minilm` (1e-4), `[CLS]`", "AMD, bf16"): ("batch == 'minilm'", "seed <= 2"),  # the others had one core each
     ("`minilm` (1e-4), `[CLS]`", "Intel, fp32"): ("batch == 'cola'", None),
+    ("`quire` (recipes/quire.yaml)", "AMD, bf16"): ("batch == 'quire'", "seed >= 4"),
     ("all-mpnet-base-v2 (2e-5)", "AMD, bf16"): ("batch == 'base'", "seed > 0"),
     ("all-mpnet-base-v2 (recipes/base.yaml)", "AMD, bf16"): (
         "batch in ('base_rates', 'base_3e-5') and learning_rate == 3e-5",
