@@ -15,8 +15,8 @@ from pathlib import Path
 
 # Threads of libgomp spin while they wait for each other, by default so long that on an Intel Xeon a step took several
 # times as long where another program needed the core. With 10,000 turns it lost little (0.44 s a step of minilm on
-# 2 cores, 0.15 s when quiet). On an AMD EPYC the default is as fast, and a tenth faster beside
-# another program (results/speed/minilm-savings.md). To be set before torch is imported; other systems ignore it.
+# 2 cores, 0.15 s when quiet). On an AMD EPYC the default is as fast, and beside another program it takes 0.6 to 0.9 times
+# as long (results/speed/minilm-savings.md). To be set before torch is imported; other systems ignore it.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numpy as np

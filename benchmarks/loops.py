@@ -40,7 +40,7 @@ def samples(batches, lengths, steps):
         yield sample
 
 
-def notebook_04(clock, steps, precision="auto", without=(), compiled=False, **_):
+def notebook_04(clock, steps, precision="auto", pooling="auto", without=(), compiled=False, **_):
     """04's own cells up to the loop over the steps, then that loop, each round with other batches of its epoch.
 
     `without`: the functions of lesson/savings.py that do nothing in it; `compiled`: its layers went through
@@ -49,7 +49,7 @@ def notebook_04(clock, steps, precision="auto", without=(), compiled=False, **_)
     common.switch_off(without)
     run = f"loop-{os.getpid()}"  # a run folder has one owner, and 04 works in several processes here
     shutil.copytree(helpers.RUNS / "default", helpers.RUNS / run)
-    variables, loop = common.training_steps(RUN=run, PRECISION=precision)
+    variables, loop = common.training_steps(RUN=run, PRECISION=precision, POOLING=pooling)
     stacks = [module for module in variables["model"].modules() if isinstance(module, torch.nn.ModuleList)]
     for layer in itertools.chain.from_iterable(stacks if compiled else []):
         layer.compile(dynamic=True)

@@ -2,7 +2,7 @@
 
   .venv/bin/python benchmarks/single_savings.py [--model minilm] [--corpus cola] [--rounds 16] [--steps 8]
 
-04's own loop as train_speed.py times it, beside the same loop with one saving switched off, and with all of them; then
+04's own loop as train_speed.py times it, beside the same loop on [CLS], with one saving switched off, and with all of them; then
 with the OpenMP library's own way of waiting instead of that of helpers.py, on a quiet machine and with a neighbour that
 keeps one core busy. Where there is a C++ compiler, also with the layers compiled (torch.compile). Writes
 results/speed/<model>-savings.csv and .md. About 5 minutes with `minilm`, 12 at base size.
@@ -20,6 +20,7 @@ LOOPS = {
     "04": {},
     **{f"04 with {name}": {"without": [saving]} for name, saving in common.SAVINGS.items()},
     "04 with all of these": {"without": list(common.SAVINGS.values())},
+    "04 on [CLS]": {"pooling": "cls"},
     SPINNING: {"environment": {"GOMP_SPINCOUNT": "300000"}},  # libgomp's default where it is not set
     **({"04, layers compiled": {"compiled": True}} if shutil.which("c++") else {}),
 }
@@ -66,7 +67,7 @@ def report(quiet, busy, model, facts):
         "",
         f"Medians over {len(quiet)} rounds ({len(busy)} with a neighbour that keeps one core busy) in which the loops took "
         "turns on the same batches; in brackets the range of the seconds and the middle half of the ratios, which are taken "
-        "within a round. Each '04 with' lacks the saving that it names; library's spinning waits as the OpenMP library does "
+        "within a round. 04 reads what POOLING auto gives; each '04 with' lacks the saving that it names; library's spinning waits as the OpenMP library does "
         "by default (GOMP_SPINCOUNT=300000), where helpers.py sets 10000; layers compiled is torch.compile with one graph "
         "for all lengths, the compiling itself not counted.",
     ]

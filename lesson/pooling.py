@@ -126,13 +126,10 @@ def _weighs_distance(model):
 
 
 def _between(model):
-    """The dense layer that tanh follows, between [CLS] and the classifier, if there is one."""
-    head = getattr(model.base_model, "pooler", None) or model.classifier
-    return (
-        None
-        if hasattr(head, "activation") and not isinstance(head.activation, torch.nn.Tanh)
-        else getattr(head, "dense", None)
-    )
+    """The dense layer that tanh follows, between [CLS] and the classifier; None where another function does, or none stands there."""
+    head = getattr(model.base_model, "pooler", None) or getattr(model, "classifier", None)
+    bends = getattr(head, "activation", None)  # None: RoBERTa's and MPNet's heads call torch.tanh
+    return getattr(head, "dense", None) if bends is None or isinstance(bends, torch.nn.Tanh) else None
 
 
 def _fix(model):

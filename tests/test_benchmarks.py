@@ -120,7 +120,7 @@ def test_single_savings(copy, corpus, monkeypatch):
     monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")  # no compiler is needed then
     out = run(copy, "benchmarks/single_savings.py", "--model", "tiny", *small)
     table = pd.read_csv(copy / "results" / "speed" / "tiny-savings.csv", index_col="round")
-    assert table.shape == (1, 9 if shutil.which("c++") else 8) and (table > 0).all(axis=None)
+    assert table.shape == (1, 10 if shutil.which("c++") else 9) and (table > 0).all(axis=None)
     text = (copy / "results" / "speed" / "tiny-savings.md").read_text(encoding="utf-8")
     assert text.strip() in out and all(f"| {loop} |" in text for loop in table.columns)
     assert "with a busy neighbour" in out

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from reader import record
+from safetensors import SafetensorError
 from test_lesson_03 import load, raises
 from test_series import execute, runs, tiny  # noqa: F401
 
@@ -69,6 +70,35 @@ def test_a_build_that_was_killed_leaves_nothing(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             quire.folder(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_that_build_at_once_the_first_stays(tmp_path, monkeypatch):
+    def build(place, new):
+        new.mkdir()
+        (new / "mine").touch()
+        (new.parents[1] / new.name).mkdir(exist_ok=True)  # the other was faster
+        (new.parents[1] / new.name / "theirs").touch()
+
+    monkeypatch.setattr(quire, "build", build)
+    built = Path(quire.folder(tmp_path))
+    assert [path.name for path in built.iterdir()] == ["theirs"] and list(tmp_path.iterdir()) == [built]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_is_said_with_the_way_out(tmp_path, monkeypatch, error):
+    def full(place, new):
+        raise error
+
+    monkeypatch.setattr(quire, "build", full)
+    with raises("262 MB", "No space left on device", "BERT_DATA"):
+        quire.folder(tmp_path / "data")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_said_with_the_way_out(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with raises("cannot be written", "BERT_DATA", "MODEL_NAME = 'minilm'"):
+        quire.folder(tmp_path / "data")
 
 
 @pytest.mark.parametrize("missing", [quire.PACKAGE, "onnx"])

@@ -1,4 +1,5 @@
-"""The runs of a sweep, and their ensembles, each with the interval of its test MCC over sentences and over CoLA's publications.
+"""The runs of a sweep, and their ensembles, each with the interval of its test MCC over sentences and over CoLA's publications, and
+the lowest and the highest MCC of a single publication.
 
 .venv/bin/python results/cola/publications.py data/cola_public_1.1.zip [runs/SWEEP, or a zip of run folders]
 
@@ -24,7 +25,8 @@ def line(name, answers, source):
     low, high = np.quantile(helpers.bootstrap_mcc(counts), [0.025, 0.975])
     words = f"{name:30} {helpers.mcc_of_classes(counts):.3f}  sentences {low:.3f} to {high:.3f}  "
     low, high = intervals.over_sources(answers.assign(source=source), classes)["mcc_interval"]
-    return words + f"publications {low:.2f} to {high:.2f}"
+    by = [helpers.mcc_of_classes(intervals.confusion(own, classes)) for _, own in answers.groupby(source.to_numpy())]
+    return words + f"publications {low:.2f} to {high:.2f}, each by itself {min(by):.2f} to {max(by):.2f}"
 
 
 if __name__ == "__main__":
