@@ -21,7 +21,12 @@ AVERAGES = ["weights averaged over the last 3 epochs", "weights averaged exponen
 
 
 def recipe_of(model):
-    return yaml.safe_load((common.ROOT / "recipes" / f"{model}.yaml").read_text())
+    """The parameters of recipes/<model>.yaml. Raises SeriesError where there is no such file."""
+    path = common.ROOT / "recipes" / f"{model}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(each.stem for each in path.parent.glob("*.yaml")))
+        raise helpers.SeriesError(f"there is no recipe {path.name}: expected one of {known}")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def prepare(folder, model):

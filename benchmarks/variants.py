@@ -12,6 +12,7 @@ results/variants/<model>.csv has is not trained again, so a call that was stoppe
 import argparse
 import multiprocessing
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import common
 import pandas as pd
 from changes import REFERENCE, VARIANTS
 from scipy import stats
-from trainings import AVERAGES, prepare, train
+from trainings import AVERAGES, prepare, recipe_of, train
 
 import helpers
 
@@ -144,12 +145,19 @@ def main():
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at once, a core each")
     parser.add_argument("--report", action="store_true", help="only write table and picture of what is there")
     options = parser.parse_args()
-    FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{options.model}.csv"
+    if "MODEL_NAME" not in recipe_of(options.model):
+        parser.error(f"recipes/{options.model}.yaml names no MODEL_NAME: expected one that does, such as minilm")
+    if options.report and not path.exists():
+        parser.error(f"--report: {path.relative_to(common.ROOT)} is not there yet: call it without --report first")
+    FOLDER.mkdir(exist_ok=True)
     if not options.report:
         train_all(options, path)
     report(options, path)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except helpers.SeriesError as error:
+        sys.exit(str(error))

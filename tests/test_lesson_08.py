@@ -484,3 +484,20 @@ def test_the_page_of_results_says_what_its_tables_say():
             (share,) = re.findall(r"^\| all 67 paradigms \| (\.\d+) \|", section, re.M)
             assert float(share) == round(pd.read_csv(pairs)["trained"].mean(), 3)
         assert re.search(rf"!\[[^\]]{{60,}}\]\({name}\.png\)", section), "the picture, with its alt text"
+
+
+@pytest.mark.parametrize(
+    "labels, answers, told",
+    [
+        ([0, 1] * 6, [0, 1] * 6, False),  # all right: resampled, still all right
+        ([0, 1] * 6, [1, 0] * 6, False),
+        ([1] * 12, [1] * 11 + [0], False),  # a label alone
+        ([0, 1] * 6, [1] * 12, False),  # an answer alone
+        ([0, 1] * 6, [0, 1] * 5 + [1, 0], True),
+    ],
+)
+def test_no_interval_where_resampling_can_say_nothing(labels, answers, told):
+    judged = pd.DataFrame({"label": labels + [0, 1] * 10, "prediction": answers + [0, 1] * 9 + [1, 0]})
+    judged["right"] = judged["label"] == judged["prediction"]
+    row = features.by_feature(judged, pd.DataFrame({"f": [True] * 12 + [False] * 20})).loc["f"]
+    assert row[["mcc_low", "mcc_high"]].notna().all() == told and row[["mcc", "low", "high"]].notna().all()
