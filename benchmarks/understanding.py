@@ -4,7 +4,8 @@
 
 Reads the finished runs of that sweep, on CoLA; annotations and BLiMP as 08_error_analysis does. Writes NAME_features.csv,
 NAME_errors.csv, NAME_blimp.csv, NAME_phenomena.csv and NAME.png into results/understanding/. Spread over seeds is the standard deviation;
-intervals (95 %) are for other sentences and other seeds (the two-way bootstrap of 07). Without --runs it draws NAME.png again.
+intervals (95 %) are for other sentences and other seeds (the two-way bootstrap of 07), q is the false discovery rate
+(Benjamini and Hochberg) at which a row of its table differs from chance. Without --runs it draws NAME.png again.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from scipy import stats
 
 import helpers
 from bookkeeping import SeriesError
@@ -46,6 +48,16 @@ def over_seeds(tables, columns):
     return grouped.mean().join(grouped.std().add_suffix("_sd"))
 
 
+def beside_chance(columns, value):
+    """Of resampled scores [samples, runs]: both ends of the mean's interval, and the p-value of its being `value`.
+
+    The p-value is what the widest interval that leaves `value` out lacks to 1.
+    """
+    levels = np.linspace(0, 1, SAMPLES + 1)[:-1]
+    low, high = chance.interval_of_mean(columns, levels)
+    return *chance.interval_of_mean(columns), 1 - levels[(low > value) | (value > high)].max(initial=0)
+
+
 def feature_table(runs):
     """By set and feature: n, accuracy and MCC over runs, and in how many runs the feature survives the correction."""
     judged, parts = [features.judged(run) for run in runs], []
@@ -65,8 +77,9 @@ def feature_table(runs):
         for name in table.index:
             own = of & has[name].to_numpy()
             drawn = chance.resampled_mccs(judged[0]["label"].to_numpy()[own], said[own], SAMPLES)
-            table.loc[name, ["mcc_low", "mcc_high"]] = chance.interval_of_mean(drawn)
+            table.loc[name, ["mcc_low", "mcc_high", "mcc_q"]] = beside_chance(drawn, 0)
             table.loc[name, "acceptable"] = judged[0]["label"].to_numpy()[own].mean()
+        table["mcc_q"] = stats.false_discovery_control(table["mcc_q"])
         parts.append(table.assign(set=split or "both").sort_values("accuracy"))
     table = pd.concat(parts).rename_axis("feature").reset_index()
     return table[["set", *table.columns.drop("set")]].astype({"n": int})
@@ -97,17 +110,23 @@ def pair_table(drawn, right, by):
         for kind, rows in kinds.items():
             shares, n = own[rows].mean(axis=0), len(rows)
             times = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=SAMPLES)
-            ends = chance.interval_of_mean(times @ own[rows] / n)
-            columns = ["pairs", name, f"{name}_sd", f"{name}_low", f"{name}_high"]
-            table.loc[kind, columns] = [n, shares.mean(), pd.Series(shares).std(), *ends]
+            found = beside_chance(times @ own[rows] / n, 0.5)
+            columns = ["pairs", name, f"{name}_sd", f"{name}_low", f"{name}_high", f"{name}_q"]
+            table.loc[kind, columns] = [n, shares.mean(), pd.Series(shares).std(), *found]
+        table[f"{name}_q"] = stats.false_discovery_control(table[f"{name}_q"])
     order = ["phenomenon", "trained"] if by == "paradigm" else "trained"
     return table.sort_values(order).reset_index().astype({"pairs": int})
 
 
+def told(table, value, chance_is):
+    """Which rows lie above chance, Benjamini and Hochberg's false discovery rate over them all at 5 %: bool [rows]."""
+    return ((table[f"{value}_q"] < 0.05) & (table[value] > chance_is)).to_numpy()
+
+
 def _points(ax, table, value, chance_is, also=()):
     """A row of points with an interval for each row of `table`; also: {legend: column} to compare. Returns how many lie above chance."""
-    places, known = np.arange(len(table)), (table[f"{value}_low"] > chance_is).to_numpy()
-    kinds = [("C0", "o", known, "interval above chance"), ("C1", "s", ~known, "cannot be told from chance")]
+    places, known = np.arange(len(table)), told(table, value, chance_is)
+    kinds = [("C0", "o", known, "above chance"), ("C1", "s", ~known, "cannot be told from chance")]
     for color, marker, which, label in kinds:
         own = table[which]
         ax.hlines(places[which], own[f"{value}_low"], own[f"{value}_high"], color=color, linewidth=2)
@@ -144,25 +163,23 @@ def page(name, folder):
     def row(*cells):
         return f"| {' | '.join(f'{cell:.3f}'.replace('0.', '.', 1) if isinstance(cell, float) else str(cell) for cell in cells)} |"
 
-    table, told = pd.read_csv(folder / f"{name}_features.csv").query("set == 'both'"), []
-    alt = f"Points with intervals. MCC of {len(table)} features of CoLA, {(table['mcc_low'] > 0).sum()} above chance"
+    table, lines = pd.read_csv(folder / f"{name}_features.csv").query("set == 'both'"), []
+    alt = f"Points with intervals. MCC of {len(table)} features of CoLA, {told(table, 'mcc', 0).sum()} above chance"
     for _, own in pd.concat([table.head(4), table.tail(3)]).drop_duplicates().iterrows():
         accuracy = row(own["accuracy"])[2:-2] + " ± " + row(own["accuracy_sd"])[2:-2]
-        told.append(row(own["feature"], own["n"], accuracy, own["mcc"], own["rest"], own["survives"]))
+        lines.append(row(own["feature"], own["n"], accuracy, own["mcc"], own["rest"], own["survives"]))
     runs, errors, by_chance = pd.read_csv(folder / f"{name}_errors.csv").iloc[-1]
-    told += [
+    lines += [
         "",
         f"In both sets all {runs:.0f} runs err on {errors:.0f} sentences, where chance would give {by_chance:.1f}.",
     ]
     if (path := folder / f"{name}_phenomena.csv").exists():
         kinds, who = pd.read_csv(path), ["trained", "before", "ngram", "lstm", "txl", "gpt2", "people"]
-        alt += (
-            f"; share of BLiMP's pairs, {(kinds['trained_low'] > 0.5).sum()} of {len(kinds)} phenomena above one half"
-        )
-        told += ["", row("", *who), "|---" + "|--:" * len(who) + "|"]
-        told += [row("all 67 paradigms", *pd.read_csv(folder / f"{name}_blimp.csv")[who].mean().tolist())]
+        alt += f"; share of BLiMP's pairs, {told(kinds, 'trained', 0.5).sum()} of {len(kinds)} phenomena above one half"
+        lines += ["", row("", *who), "|---" + "|--:" * len(who) + "|"]
+        lines += [row("all 67 paradigms", *pd.read_csv(folder / f"{name}_blimp.csv")[who].mean().tolist())]
     head = [row("feature", "n", "accuracy", "MCC", "rest", "survives"), "|---" + "|--:" * 5 + "|"]
-    return "\n".join([f"## `{name}`", "", f"![{alt}.]({name}.png)", "", *head, *told])
+    return "\n".join([f"## `{name}`", "", f"![{alt}.]({name}.png)", "", *head, *lines])
 
 
 def main():

@@ -95,12 +95,40 @@ def draw(table, path):
     plt.close(fig)
 
 
+def draw_curves(best, path):
+    """The score against the share of the training sentences and against the epochs: means and spread over seeds."""
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    helpers.set_theme()
+    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
+    for ax, pattern, full, what in [
+        (axes[0], r"(\d+) % of the training", 100, "percent of the training sentences"),
+        (axes[1], r"(\d+) epochs?$", 4, "epochs"),
+    ]:
+        number = best["variant"].str.extract(pattern)[0].astype(float).mask(best["variant"] == REFERENCE, full)
+        long = best.assign(number=number).dropna(subset="number").melt("number", ["validation_mcc", "in_domain_mcc"])
+        long["variable"] = long["variable"].map({"validation_mcc": "validation", "in_domain_mcc": "in-domain dev"})
+        lines = {"hue": "variable", "style": "variable", "markers": True, "errorbar": "sd"}
+        sns.lineplot(long, x="number", y="value", ax=ax, **lines)
+        ax.set_xscale("log")
+        ax.set_xticks(ticks := sorted(long["number"].unique()), [f"{tick:g}" for tick in ticks])
+        ax.minorticks_off()
+        ax.set(xlabel=what, ylabel="MCC")
+        ax.legend(title=None)
+    fig.suptitle("Mean over seeds, the band one standard deviation")
+    fig.savefig(path, dpi=120)
+    plt.close(fig)
+
+
 def report(options, path):
-    """The table and the picture, from the figures in `path`."""
+    """The table and the pictures, from the figures in `path`."""
     frame = pd.read_csv(path)
     epochs = frame.groupby(["variant", "seed"])["epoch"].max().rename("epochs").reset_index()
-    table = compared(kept(frame).merge(epochs))
+    best = kept(frame).merge(epochs)
+    table = compared(best)
     draw(table, path.with_suffix(".png"))
+    draw_curves(best, path.with_name(f"{options.model}_curves.png"))
     cells = []
     for row in table.to_dict("records"):
         cells.append([row["variant"], str(row["seeds"]), f"{row['minutes']:.1f}"])
@@ -131,10 +159,11 @@ def report(options, path):
         *common.table(dict(zip(headings, [":--", "--:", "--:", "--:", "--:", "--:", "--:"])), cells),
         "",
         f"![Differences from the reference with their intervals]({options.model}.png)",
+        "",
+        f"![MCC by the share of the training sentences, and by epochs]({options.model}_curves.png)",
     ]
-    common.write_results(
-        path, frame, path.with_suffix(".md"), lines, common.facts(f"variants.py --model {options.model}")
-    )
+    facts = common.facts(f"variants.py --model {options.model}")
+    common.write_results(path, frame.set_index("variant"), path.with_suffix(".md"), lines, facts)
 
 
 def main():

@@ -463,6 +463,23 @@ def test_a_share_has_an_interval_that_holds_it_as_often_as_it_says():
     assert 88 <= held <= 100
 
 
+def test_a_row_is_told_from_chance_after_correction_alone():
+    dice = np.random.default_rng(0)
+    for centre in [0.0, 0.15, 0.2, 0.6]:
+        low, high, p = understanding.beside_chance(dice.normal(centre, 0.1, (2000, 5)) + dice.normal(0, 0.05, 5), 0)
+        assert (p < 0.05) == (low > 0 or high < 0) and 0 < p <= 1
+    dice, rows, of = np.random.default_rng(1), {}, "binding npi_licensing ellipsis quantifiers".split()
+    for kind, share in zip(of, [0.95, 0.6, 0.5, 0.1]):
+        rows[kind] = dice.random((60, 3)) < share
+    drawn = pd.DataFrame({"phenomenon": np.repeat(of, 60)})
+    table = understanding.pair_table(drawn, {"trained": np.concatenate(list(rows.values()))}, "phenomenon")
+    known = dict(zip(table["phenomenon"], understanding.told(table, "trained", 0.5)))
+    assert known["binding"] and not known["ellipsis"] and not known["quantifiers"], "below one half is not above it"
+    alone = understanding.pair_table(drawn[60:120], {"trained": rows["npi_licensing"]}, "phenomenon")
+    together = table.set_index("phenomenon").loc["npi_licensing", "trained_q"]
+    assert together >= alone["trained_q"].item(), "with more rows to choose from, more is asked of each"
+
+
 def test_the_page_of_results_says_what_its_tables_say():
     text = (understanding.FOLDER / "README.md").read_text(encoding="utf-8")
     for path in understanding.FOLDER.glob("*_features.csv"):
@@ -483,7 +500,12 @@ def test_the_page_of_results_says_what_its_tables_say():
         if (pairs := path.with_name(f"{name}_blimp.csv")).exists():
             (share,) = re.findall(r"^\| all 67 paradigms \| (\.\d+) \|", section, re.M)
             assert float(share) == round(pd.read_csv(pairs)["trained"].mean(), 3)
-        assert re.search(rf"!\[[^\]]{{60,}}\]\({name}\.png\)", section), "the picture, with its alt text"
+        (alt,) = re.findall(rf"!\[([^\]]{{60,}})\]\({name}\.png\)", section)
+        counts = [(understanding.told(table, "mcc", 0).sum(), len(table))]
+        if (kinds := path.with_name(f"{name}_phenomena.csv")).exists():
+            kinds = pd.read_csv(kinds)
+            counts.append((understanding.told(kinds, "trained", 0.5).sum(), len(kinds)))
+        assert [(int(a), int(b)) for a, b in re.findall(r"(\d+) of (\d+) lie above", alt)] == counts
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Variants of 04's training (benchmarks/changes.py): each changes what its name says, and the table compares pairs."""
 
+import argparse
 import copy
 import sys
 from pathlib import Path
@@ -119,5 +120,13 @@ def test_the_table_compares_seed_by_seed(tmp_path):
     assert table.loc["2 epochs", "validation_difference"] == pytest.approx(0.05), "of the two seeds that both have"
     assert table.loc["2 epochs", "seeds"] == 3 and table.loc["2 epochs", "minutes"] == pytest.approx(2)
     assert table.loc["2 epochs", "validation_high"] == pytest.approx(0.05 + 12.706 * 0.0707 / 2**0.5, abs=1e-3)
-    variants.draw(table.reset_index(), tmp_path / "table.png")
-    assert (tmp_path / "table.png").read_bytes().startswith(b"\x89PNG")
+    frame = pd.DataFrame(frame).assign(
+        variant=lambda own: own["variant"].replace("2 epochs", "50 % of the training sentences")
+    )
+    frame.reindex(columns=variants.COLUMNS).to_csv(tmp_path / "tiny.csv", index=False)
+    columns = (tmp_path / "tiny.csv").read_text().splitlines()[0]
+    variants.report(argparse.Namespace(model="tiny"), tmp_path / "tiny.csv")
+    for name in ["tiny.png", "tiny_curves.png"]:
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "tiny.csv").read_text().splitlines()[0] == columns, "further trainings are appended to it"
+    assert "| 50 % of the training sentences | 3 |" in (tmp_path / "tiny.md").read_text()
