@@ -8,6 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ import helpers
 from benchmarks import understanding
 from bookkeeping.reading import FinishedRun
 from lesson import blimp, changes, exercises, features, inside, pooling, seeds, sources, sweeps
+from results.understanding.execute import LEFT_OUT, without_sentences
 
 
 def contents_of(folder):
@@ -478,6 +480,38 @@ def test_a_row_is_told_from_chance_after_correction_alone():
     alone = understanding.pair_table(drawn[60:120], {"trained": rows["npi_licensing"]}, "phenomenon")
     together = table.set_index("phenomenon").loc["npi_licensing", "trained_q"]
     assert together >= alone["trained_q"].item(), "with more rows to choose from, more is asked of each"
+
+
+def test_no_output_with_a_sentence_of_a_corpus_is_kept():
+    """Made-up sentences, in the forms in which a notebook shows them: text, tables, pieces, descriptions of pictures."""
+    new = nbformat.v4
+    kept = ["13 of 15 features differ", "the report of the committee is long", "birds"]
+    taken = [
+        new.new_output("stream", text="wrong: \x1b[1mThe report that the two\x1b[0m clerks signed is lost.\n"),
+        new.new_output("display_data", {"text/html": "<td>Birds</td> <td>sing.</td>"}),
+        new.new_output("execute_result", {"text/plain": "6  ... that the two clerks signed ..."}),
+        new.new_output("display_data", {"image/png": ""}, metadata={"image/png": {"alt": "Words of 'Birds sing.'"}}),
+        new.new_output("display_data", {"text/html": "<b>the</b> two&nbsp;clerks signed&#32;is"}),
+    ]
+    outputs = [[new.new_output("stream", text=text)] for text in kept] + [[output] for output in taken]
+    outputs.append([new.new_output("stream", text="kept beside"), taken[0]])
+    notebook = new.new_notebook(cells=[new.new_code_cell("x", outputs=own) for own in outputs])
+    assert without_sentences(notebook, ["The report that the two clerks signed is lost.", "Birds sing.", "Oh!"]) == 6
+    texts = [cell.outputs[0].get("text") for cell in notebook.cells]
+    assert texts == kept + [LEFT_OUT] * 6 and {len(cell.outputs) for cell in notebook.cells} == {1}
+
+
+@pytest.mark.parametrize("path", sorted(understanding.FOLDER.glob("08_*.ipynb")), ids=lambda path: path.stem)
+def test_the_notebook_of_real_runs_is_the_one_that_teaches(path):
+    kept, taught = nbformat.read(path, 4), nbformat.read(Path(helpers.ROOT, "notebooks", "08_error_analysis.ipynb"), 4)
+    code = [cell.source for cell in taught.cells if cell.cell_type == "code"]
+    executed = [cell.source for cell in kept.cells if cell.cell_type == "code"]
+    executed = [source for source in executed if not source.startswith("# Parameters")]
+    assert executed == code
+    assert all(cell.execution_count for cell in kept.cells if cell.cell_type == "code")
+    for columns in ['"sentence"]]', '[["change", "before", "after"]]']:
+        (cell,) = [cell for cell in kept.cells if columns in cell.source and "head(" in cell.source]
+        assert [output.text for output in cell.outputs] == [LEFT_OUT]
 
 
 def test_the_page_of_results_says_what_its_tables_say():
