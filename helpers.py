@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 
@@ -162,6 +163,8 @@ def load_tokens(folder):
         with safe_open(folder / "tokens.safetensors", framework="pt") as file:
             tokens = {name: file.get_tensor(name) for name in file.keys()}
             header = json.loads(file.metadata()["header"])
+        if sys.platform == "win32":  # where nobody can replace a file that is mapped, such as 03 when it runs again
+            tokens = {name: tensor.clone() for name, tensor in tokens.items()}
     except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise SeriesError(f"tokens.safetensors of this run cannot be read ({error}): run 03_tokenize again.") from None
     return tokens, header

@@ -93,4 +93,5 @@ def main():
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # on Windows a pipe or a file knows 200 characters
     sys.exit(main())
