@@ -113,7 +113,8 @@ class _Code(str):
         from pygments.lexers import PythonLexer
 
         box = "background: #f7f7f7; color: #1a1a1a; padding: 0.6em; overflow-x: auto; font-family: monospace"
-        inner = "background: none; color: inherit; margin: 0"  # else JupyterLab's dark theme paints the code's own ground black
+        # else JupyterLab paints the code's own ground black in the dark, and breaks its lines anywhere on a phone
+        inner = "background: none; color: inherit; margin: 0; white-space: pre; word-break: normal"
         page = highlight(self, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles=box, prestyles=inner))
         return {"text/plain": str(self), "text/html": page}
 

@@ -33,7 +33,7 @@ def check_python(version):
     if not (3, 11) <= version <= (3, 13):
         raise SystemExit(
             f"Python {version[0]}.{version[1]} found, 3.11 to 3.13 needed: call another one, such as "
-            "python3.12 setup_and_run.py (with make: make PYTHON=python3.12 …)."
+            "python3.12 setup_and_run.py (on Windows py -3.12 setup_and_run.py, with make: make PYTHON=python3.12 …)."
         )
 
 

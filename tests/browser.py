@@ -6,7 +6,7 @@
 * slides: each is photographed; what is larger than its page, or loaded from elsewhere, is a fault.
 * site: each page is photographed at both widths in both colours, and given to axe, which looks for faults of accessibility
   (WCAG 2 A and AA, order of headings). A page wider than the screen is a fault, a link that leads nowhere, or anything that
-  is loaded from elsewhere.
+  is loaded from elsewhere. Its search finds a word.
 
 The pictures lie in build/browser/. It runs in the environment of the site (site/requirements.txt); JupyterLab runs in .venv.
 """
@@ -246,6 +246,10 @@ def look_at_site(page, folder):
                         nodes = "; ".join(str(node["target"]) for node in found["nodes"][:3])
                         faults.append(f"{where}: {found['id']} ({found['impact']}, {len(found['nodes'])}): {nodes}")
             print(f"site/{name}", flush=True)
+        page.goto(f"{address}/search.html?q=padding")
+        page.wait_for_timeout(5000)
+        found = page.locator("#search-results li a[href*='03_tokenize']").count()
+        faults += [] if found else ["the site's search for 'padding' does not find 03_tokenize"]
         faults += sorted(
             {f"loaded from elsewhere: {url}" for url in elsewhere if not url.startswith((address, "data:", "blob:"))}
         )
