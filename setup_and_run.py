@@ -82,7 +82,9 @@ def pip(venv, *arguments):
     if "No space left" in done.stderr or "Errno 28" in done.stderr:
         raise SystemExit(f"The disk is full: {venv.name} takes about {NEEDED} GB. Make room, and call again.")
     if "Windows Long Path" in done.stderr:
-        raise SystemExit(f"The paths in {venv} grow longer than Windows allows: move the project to a short one, C:\\bert.")
+        raise SystemExit(
+            f"The paths in {venv} grow longer than Windows allows: move the project to a short one, C:\\bert."
+        )
     if "a different python version" in done.stderr.lower():
         raise SystemExit(
             f"A package of constraints.txt is not for Python {'.'.join(map(str, sys.version_info[:3]))} (see above): update "
@@ -159,5 +161,7 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # on Windows a pipe or a file knows 200 characters, and an ellipsis may be none
+    sys.stdout.reconfigure(
+        errors="replace"
+    )  # on Windows a pipe or a file knows 200 characters, and an ellipsis may be none
     sys.exit(main(sys.argv[1:]))

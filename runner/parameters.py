@@ -87,7 +87,9 @@ def value_of(text, parameter):
 def absolute(text):
     """A path that is meant from here, made absolute: the notebooks run in another folder."""
     path = Path(text).expanduser()
-    meant = re.match(r"~|\.\.?[/\\]", text) or (re.search(r"[/\\]", text) and path.exists())  # Windows writes a backslash
+    meant = re.match(r"~|\.\.?[/\\]", text) or (
+        re.search(r"[/\\]", text) and path.exists()
+    )  # Windows writes a backslash
     return str(path.resolve()) if meant else text
 
 

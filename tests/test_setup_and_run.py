@@ -135,7 +135,9 @@ def test_paths_too_long_for_windows_are_one_sentence(tmp_path, monkeypatch):
         setup_and_run.pip(tmp_path / ".venv", "x")
 
 
-@pytest.mark.parametrize("program", ["setup_and_run.py", "run.py", "predict.py", "workshop/check.py", "workshop/bundle.py"])
+@pytest.mark.parametrize(
+    "program", ["setup_and_run.py", "run.py", "predict.py", "workshop/check.py", "workshop/bundle.py"]
+)
 def test_what_is_printed_needs_no_unicode(program):
     """Into a pipe or a file Windows writes the 200 characters of its code page, and not all of ours are in each."""
     alone = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "100"}

@@ -16,7 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NBVAL = "-x --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks".split()
 LONGEST = ["notebooks", *(f"tests/test_{name}.py" for name in ["kills", "run", "series", "cells", "benchmarks"])]
-UNIX = {"tests/test_benchmarks.py", "tests/test_colab.py", "tests/test_kills.py"}  # they fork, or need a terminal of Unix
+UNIX = {
+    "tests/test_benchmarks.py",
+    "tests/test_colab.py",
+    "tests/test_kills.py",
+}  # they fork, or need a terminal of Unix
 # none of ours: the root's conftest.py decides what they find when they are imported
 LIBRARIES = ["pytest", "torch", "transformers.models.bert.modeling_bert", "accelerate", "sklearn.metrics", "seaborn"]
 

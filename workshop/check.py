@@ -37,7 +37,11 @@ def machine():
     version, free = sys.version_info[:2], shutil.disk_usage(ROOT).free
     good = (3, 11) <= version <= (3, 13)
     room = 1e9 if PYTHON.exists() else 3e9
-    yield "Python", platform.python_version(), None if good else "take 3.11, 3.12 or 3.13, of python.org (Windows: py -3.12 …)"
+    yield (
+        "Python",
+        platform.python_version(),
+        None if good else "take 3.11, 3.12 or 3.13, of python.org (Windows: py -3.12 …)",
+    )
     yield "bits", platform.machine(), None if sys.maxsize > 2**32 else "install the 64-bit Python"
     yield "free disk", gigabytes(free), None if free >= room else f"make room: {gigabytes(room)} are needed"
     yield "processors", str(os.cpu_count()), None
