@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 
@@ -112,7 +113,8 @@ class _Code(str):
         from pygments.lexers import PythonLexer
 
         box = "background: #f7f7f7; color: #1a1a1a; padding: 0.6em; overflow-x: auto; font-family: monospace"
-        inner = "background: none; color: inherit; margin: 0"  # else JupyterLab's dark theme paints the code's own ground black
+        # else JupyterLab paints the code's own ground black in the dark, and breaks its lines anywhere on a phone
+        inner = "background: none; color: inherit; margin: 0; white-space: pre; word-break: normal"
         page = highlight(self, PythonLexer(), HtmlFormatter(noclasses=True, cssstyles=box, prestyles=inner))
         return {"text/plain": str(self), "text/html": page}
 
@@ -162,6 +164,8 @@ def load_tokens(folder):
         with safe_open(folder / "tokens.safetensors", framework="pt") as file:
             tokens = {name: file.get_tensor(name) for name in file.keys()}
             header = json.loads(file.metadata()["header"])
+        if sys.platform == "win32":  # where nobody can replace a file that is mapped, such as 03 when it runs again
+            tokens = {name: tensor.clone() for name, tensor in tokens.items()}
     except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise SeriesError(f"tokens.safetensors of this run cannot be read ({error}): run 03_tokenize again.") from None
     return tokens, header

@@ -33,7 +33,7 @@ def check_python(version):
     if not (3, 11) <= version <= (3, 13):
         raise SystemExit(
             f"Python {version[0]}.{version[1]} found, 3.11 to 3.13 needed: call another one, such as "
-            "python3.12 setup_and_run.py (with make: make PYTHON=python3.12 …)."
+            "python3.12 setup_and_run.py (on Windows py -3.12 setup_and_run.py, with make: make PYTHON=python3.12 …)."
         )
 
 
@@ -42,9 +42,9 @@ def python_of(venv):
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def works(python):
+def works(python, code=""):
     try:
-        return not subprocess.run([python, "-c", ""], capture_output=True).returncode
+        return not subprocess.run([python, "-c", code], capture_output=True).returncode
     except OSError:  # none there, or that of another system
         return False
 
@@ -58,10 +58,16 @@ def make_venv(venv):
     free = shutil.disk_usage(venv.parent).free / 1e9
     if free < NEEDED and not venv.exists():
         raise SystemExit(f"{free:.1f} GB are free at {venv.parent}, {venv.name} takes about {NEEDED}: make room first.")
-    anew = ["--clear"] if venv.exists() and not works(python_of(venv)) else []  # such as copied from another machine
-    made = subprocess.run([sys.executable, "-m", "venv", *anew, venv], capture_output=True, text=True)
+    if works(python_of(venv), f"import pip, sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"):
+        return  # Windows lets nobody overwrite a python.exe that is at work, such as JupyterLab's
+    if venv.exists() and not (venv / "pyvenv.cfg").exists() and (not venv.is_dir() or any(venv.iterdir())):
+        raise SystemExit(f"{venv} holds something else than a virtual environment, and stays as it is: name another.")
+    # what is there was copied from another machine, or is of another Python, whose packages do not suit
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", venv], capture_output=True, text=True)
     if made.returncode:
         said = " ".join((made.stderr + made.stdout).split())[-300:]
+        if "ermission" in said or "denied" in said:
+            raise SystemExit(f"{venv} cannot be replaced ({said}): close what is at work there, such as JupyterLab.")
         way = f"sudo apt install python3.{sys.version_info[1]}-venv" if os.name == "posix" else "Python of python.org"
         raise SystemExit(f"This Python cannot make a virtual environment ({said}). What helps: {way}.")
 
@@ -75,6 +81,10 @@ def pip(venv, *arguments):
         return
     if "No space left" in done.stderr or "Errno 28" in done.stderr:
         raise SystemExit(f"The disk is full: {venv.name} takes about {NEEDED} GB. Make room, and call again.")
+    if "Windows Long Path" in done.stderr:
+        raise SystemExit(
+            f"The paths in {venv} grow longer than Windows allows: move the project to a short one, C:\\bert."
+        )
     if "a different python version" in done.stderr.lower():
         raise SystemExit(
             f"A package of constraints.txt is not for Python {'.'.join(map(str, sys.version_info[:3]))} (see above): update "
@@ -151,4 +161,7 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(
+        errors="replace"
+    )  # on Windows a pipe or a file knows 200 characters, and an ellipsis may be none
     sys.exit(main(sys.argv[1:]))

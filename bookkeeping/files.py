@@ -22,7 +22,7 @@ def replacing(path):
     try:
         yield new
         if path.is_dir():
-            remove(path)
+            patiently(lambda: remove(path))
         patiently(lambda: os.replace(new, path))
     finally:
         with contextlib.suppress(

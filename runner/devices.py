@@ -33,6 +33,8 @@ def gpus():
 
 
 def check_gpus(processes):
+    if processes > 1 and sys.platform == "win32":  # pytorch issue 139990, cpython issue 78961
+        raise SeriesError("--processes needs Linux or macOS: on Windows processes of torchrun do not find each other")
     if processes > 1 and 0 < len(gpus()) < processes:
         raise SeriesError(f"--processes {processes} needs a GPU for each, and this machine has {len(gpus())} to give")
 

@@ -17,6 +17,10 @@ from runner.devices import cores, gpus
 from runner.notebooks import TRAINING
 from runner.state import content_of
 
+# Ctrl-C is for run.py alone: papermill ends a notebook that it interrupts as if all were well. start_new_session does
+# nothing on Windows, this nothing elsewhere.
+OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+
 
 def execute_notebook(notebook, parameters, folder, call):
     """Execute one notebook, its output in folder/notebooks/, whose lock the caller has. Returns its error, or None."""
@@ -28,6 +32,7 @@ def execute_notebook(notebook, parameters, folder, call):
     task = {"notebook": str(paths.NOTEBOOKS / f"{notebook}.ipynb"), "parameters": parameters}
     task |= {"executed": str(executed), "many": many}
     launcher, environment = [], os.environ | call.environment | {"BERT_RUNS": str(paths.RUNS), HELD: str(folder)}
+    environment["PYTHONIOENCODING"] = "utf-8"  # of the log, on Windows too
     if many:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={call.processes}"]
         if not gpus():
@@ -43,7 +48,7 @@ def execute(command, environment, log, call):
     with open(log, "ab") as file:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment, cwd=paths.NOTEBOOKS,
-            start_new_session=True,
+            start_new_session=True, creationflags=OWN_GROUP,
         )  # fmt: skip
         try:
             while process.poll() is None:

@@ -1,6 +1,7 @@
 """The parameters that a call asks for: read, and held against what the notebooks declare."""
 
 import difflib
+import re
 from pathlib import Path
 
 import yaml
@@ -86,7 +87,9 @@ def value_of(text, parameter):
 def absolute(text):
     """A path that is meant from here, made absolute: the notebooks run in another folder."""
     path = Path(text).expanduser()
-    meant = text.startswith(("./", "../", "~")) or ("/" in text and path.exists())
+    meant = re.match(r"~|\.\.?[/\\]", text) or (
+        re.search(r"[/\\]", text) and path.exists()
+    )  # Windows writes a backslash
     return str(path.resolve()) if meant else text
 
 

@@ -6,7 +6,7 @@ import shutil
 import time
 from dataclasses import replace
 
-from bookkeeping.files import write_json
+from bookkeeping.files import patiently, write_json
 from bookkeeping.reading import READERS
 from runner.execution import execute_notebook
 from runner.locks import in_turn
@@ -115,6 +115,6 @@ def kept_aside(run):
 def set_aside(run, say):
     kept = kept_aside(run) / datetime.datetime.now().strftime("%Y-%m-%dT%H.%M.%S")
     kept.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(run.folder, kept)
+    patiently(lambda: os.replace(run.folder, kept))
     if say:
         say(f"what stood in {run.name} is kept in {shown(kept)} until this run has finished")

@@ -2,10 +2,13 @@
 
 import contextlib
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import helpers
 from lesson import savings, sources
@@ -87,6 +90,18 @@ def test_a_damaged_or_missing_token_file_says_what_to_run(tmp_path, content):
         (tmp_path / "tokens.safetensors").write_bytes(content)
     with raises("tokens.safetensors", "run 03_tokenize again"):
         helpers.load_tokens(tmp_path)
+
+
+@pytest.mark.parametrize(("system", "mapped"), [("linux", 1), ("win32", 0)])
+def test_on_windows_the_token_file_is_not_kept_mapped(system, mapped, tmp_path, monkeypatch):
+    """There a file that is mapped cannot be replaced: 03 could not be run again while a notebook has its tokens."""
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("no list of mapped files here")
+    save_file({"ids": torch.arange(5000)}, tmp_path / "tokens.safetensors", metadata={"header": "{}"})
+    monkeypatch.setattr(sys, "platform", system)
+    tokens, _ = helpers.load_tokens(tmp_path)
+    maps = Path("/proc/self/maps").read_text()
+    assert (str(tmp_path / "tokens.safetensors") in maps) == mapped and tokens["ids"].tolist() == list(range(5000))
 
 
 def test_a_wordpiece_tokenizer_goes_round(tokenizer):

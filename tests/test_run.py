@@ -78,6 +78,10 @@ def test_runs_at_once_have_a_gpu_each_or_share_the_cores(monkeypatch):
     assert devices.check_gpus(4) is None
     with pytest.raises(SeriesError, match="--processes 5 needs a GPU for each, and this machine has 4"):
         devices.check_gpus(5)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SeriesError, match="--processes needs Linux or macOS"):
+        devices.check_gpus(2)
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "yes")
     assert devices.shares(1, 1, 1) == [{"OMP_NUM_THREADS": "8"}]
 

@@ -11,7 +11,7 @@ from bookkeeping.parameters import DECLARED
 from bookkeeping.runs import check_parameters
 from runner import paths
 from runner.notebooks import read_notebooks
-from runner.parameters import read_grid, values_of
+from runner.parameters import absolute, read_grid, values_of
 
 NOTEBOOKS = paths.NOTEBOOKS  # the real ones
 
@@ -227,3 +227,13 @@ def test_a_recipe_fits_the_notebooks(recipe):
     values = values_of(read_grid(recipe), read_notebooks())
     assert values["CORPUS"] == ["cola"] and all(len(own) == 1 for own in values.values())
     assert values["LEARNING_RATE"][0] < 1e-3 and not {"SEED", "RUN"} & values.keys()
+
+
+@pytest.mark.parametrize("text", ["data/own.csv", "data\\own.csv", "./own.csv", ".\\own.csv", "..\\own.csv"])
+def test_a_path_is_meant_from_here_with_either_slash(text, tmp_path, monkeypatch):
+    """The notebooks run in another folder. Windows writes a backslash, which elsewhere may stand in a name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / text).parent.mkdir(exist_ok=True)
+    (tmp_path / text).touch()
+    assert absolute(text) == str((tmp_path / text).resolve())
+    assert absolute("own.csv") == "own.csv" and absolute("owner/name") == "owner/name"

@@ -103,6 +103,56 @@ def test_a_python_without_venv_says_what_to_install(tmp_path, monkeypatch):
         setup_and_run.make_venv(tmp_path / ".venv")
 
 
+def test_a_folder_of_something_else_is_never_emptied(tmp_path):
+    (tmp_path / "thesis.txt").write_text("two years of work")
+    with pytest.raises(SystemExit, match="holds something else than a virtual environment, and stays as it is"):
+        setup_and_run.make_venv(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_an_environment_of_this_python_is_kept_and_one_of_another_is_made_anew(tmp_path, monkeypatch):
+    """So on Windows nothing overwrites the python.exe that JupyterLab runs on, or mixes packages of two Pythons."""
+    calls, python = [], setup_and_run.python_of(tmp_path / ".venv")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / ".venv"], check=True)
+    made = python.lstat().st_mtime_ns
+    setup_and_run.make_venv(tmp_path / ".venv")
+    assert python.lstat().st_mtime_ns == made
+
+    def busy(command, **_):
+        calls.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "Error: [WinError 5] Access is denied: 'python.exe'\n")
+
+    monkeypatch.setattr(subprocess, "run", busy)  # neither is it this Python's, nor can it be made anew
+    with pytest.raises(SystemExit, match="cannot be replaced .*Access is denied.* close what is at work there"):
+        setup_and_run.make_venv(tmp_path / ".venv")
+    assert "--clear" in calls[-1]
+
+
+def test_paths_too_long_for_windows_are_one_sentence(tmp_path, monkeypatch):
+    said = "OSError: No such file. HINT: this system does not have Windows Long Path support enabled.\n"
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, None, said))
+    with pytest.raises(SystemExit, match="move the project to a short one"):
+        setup_and_run.pip(tmp_path / ".venv", "x")
+
+
+@pytest.mark.parametrize(
+    "program", ["setup_and_run.py", "run.py", "predict.py", "workshop/check.py", "workshop/bundle.py"]
+)
+def test_what_is_printed_needs_no_unicode(program):
+    """Into a pipe or a file Windows writes the 200 characters of its code page, and not all of ours are in each."""
+    alone = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "100"}
+    done = subprocess.run([sys.executable, ROOT / program, "--help"], env=alone, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage:" in done.stdout and "Error" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="no clone")
+def test_git_for_windows_keeps_line_ends():
+    """Its default, core.autocrlf, would put a carriage return at the end of every sentence of the corpora."""
+    names = ["data/practice/raw/in_domain_dev.tsv", "Makefile", "notebooks/01_setup.ipynb"]
+    said = subprocess.run(["git", "check-attr", "text", *names], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == [f"{name}: text: unset" for name in names]
+
+
 def test_tests_are_counted(project):
     (project / "tests").mkdir()
     shutil.copy(ROOT / "tests/two_at_a_time.py", project / "tests")

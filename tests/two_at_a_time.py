@@ -16,6 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NBVAL = "-x --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks".split()
 LONGEST = ["notebooks", *(f"tests/test_{name}.py" for name in ["kills", "run", "series", "cells", "benchmarks"])]
+UNIX = {
+    "tests/test_benchmarks.py",
+    "tests/test_colab.py",
+    "tests/test_kills.py",
+}  # they fork, or need a terminal of Unix
 # none of ours: the root's conftest.py decides what they find when they are imported
 LIBRARIES = ["pytest", "torch", "transformers.models.bert.modeling_bert", "accelerate", "sklearn.metrics", "seaborn"]
 
@@ -42,6 +47,7 @@ def main(names):
         run(names[0])
     found = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("tests/test_*.py"))]
     names = names or [*LONGEST, *[name for name in found if name not in LONGEST]]
+    names = [name for name in names if hasattr(os, "fork") or name not in UNIX]
     context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     if hasattr(os, "fork"):
         context.set_forkserver_preload(LIBRARIES)

@@ -169,4 +169,5 @@ def main():
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # on Windows a pipe or a file knows 200 characters
     main()

@@ -37,12 +37,17 @@ def machine():
     version, free = sys.version_info[:2], shutil.disk_usage(ROOT).free
     good = (3, 11) <= version <= (3, 13)
     room = 1e9 if PYTHON.exists() else 3e9
-    yield "Python", platform.python_version(), None if good else "install 3.11, 3.12 or 3.13 from python.org"
+    yield (
+        "Python",
+        platform.python_version(),
+        None if good else "take 3.11, 3.12 or 3.13, of python.org (Windows: py -3.12 …)",
+    )
     yield "bits", platform.machine(), None if sys.maxsize > 2**32 else "install the 64-bit Python"
     yield "free disk", gigabytes(free), None if free >= room else f"make room: {gigabytes(room)} are needed"
     yield "processors", str(os.cpu_count()), None
-    blanks = None if len(str(ROOT)) < 100 else "copy the folder to a shorter path: Windows ends at 260 characters"
-    yield "folder", ROOT.name, blanks
+    # of Windows' 260 characters torch takes 171, and .venv/Lib/site-packages 25
+    short = os.name != "nt" or len(str(ROOT)) <= 60
+    yield "folder", ROOT.name, None if short else "copy the folder to a path of 60 characters at most, such as C:\\bert"
 
 
 def installation():
@@ -93,4 +98,5 @@ def main():
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # on Windows a pipe or a file knows 200 characters
     sys.exit(main())
