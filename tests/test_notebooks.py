@@ -208,6 +208,22 @@ def test_a_model_speaks_early():
     assert shown, "01 shows what a model says by cell 8"
 
 
+def test_the_reader_s_own_sentence_is_judged_early():
+    """By cell 150 of the series, exercises not counted."""
+    lesson = [
+        cell
+        for notebook in NOTEBOOKS.values()
+        for cell in notebook.cells
+        if not OF_EXERCISES & set(cell.metadata.get("tags", []))
+    ]
+    (place,) = [i for i, cell in enumerate(lesson, start=1) if cell.source.startswith("yours = ")]
+    assert (
+        place <= 150
+        and ["acceptable (" in line for line in "".join(o.text for o in lesson[place - 1].outputs).splitlines()]
+        == [True] * 3
+    )
+
+
 # ---------------------------------------------------------------- words
 
 GLOSSARY = {  # notebook: terms that it explains, in italics, where they first occur in the series; | is or
