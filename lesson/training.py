@@ -267,6 +267,7 @@ class Checkpoint:
                     train_seconds=round(float(table["seconds"].sum()), 1),
                 )
             self.path.unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()  # of several processes, the others may read what the first has written
         if self.accelerator.log_with:
             self.accelerator.end_training()
 

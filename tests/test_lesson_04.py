@@ -4,19 +4,21 @@ import collections
 import functools
 import os
 import random
+import re
 import shutil
 import types
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from reader import Reader, record
 from test_lesson_01 import GOOD
 from test_lesson_03 import load, raises
 from test_series import execute, history, runs, tiny  # noqa: F401
 
 import helpers
-from lesson import exercises, savings, training
+from lesson import exercises, form, savings, training
 
 TRAINING = "training-loop"
 Disk = collections.namedtuple("Disk", "total used free")
@@ -106,6 +108,21 @@ def test_the_plain_loop_s_model_judges_the_sentences_of_01_and_the_exercises_are
         if "bias" not in name and "LayerNorm" not in name
     ]
     assert named["decayed"] == sum(weights.numel() for weights in decayed)
+
+
+def test_a_sentence_of_the_reader_s_is_judged_by_the_saved_model_as_others_would_load_it(given, capsys):
+    kernel = Reader("04_train", **given).run()
+    capsys.readouterr()
+    place = kernel.place("yours = ")
+    yours = "Keys the on is. " * 40  # longer than the model reads
+    kernel.cells[place].source = re.sub('^yours = ".*?"', f"yours = {yours!r}", kernel.cells[place].source)
+    kernel.run(place)
+    tokenizer = helpers.load_tokenizer(helpers.RUNS / "run" / "model")
+    tokenizer.model_max_length = 64
+    model = helpers.load_model(helpers.RUNS / "run" / "model")
+    judge = transformers.pipeline("text-classification", model, tokenizer=tokenizer, truncation=True, device="cpu")
+    said = [form.verdict(judge, sentence) for sentence in [GOOD, GOOD.replace(" are ", " is "), yours]]
+    assert capsys.readouterr().out.splitlines() == said
 
 
 @pytest.mark.parametrize("step, share", [(0, 0), (20, 0.5), (40, 1), (130, 0.75), (400, 0)])

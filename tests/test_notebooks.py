@@ -160,7 +160,7 @@ CELLS = {  # at most, all cells counted; three exercises that check themselves a
     "01_setup": 27 + 11,
     "02_load_cola": 21 + 11,
     "03_tokenize": 27 + 11,
-    "04_train": 42 + 12,
+    "04_train": 44 + 12,
     "05_evaluate": 39 + 11,
     "06_save_and_load": 24 + 12,
     "07_compare_runs": 38 + 11,
@@ -206,6 +206,22 @@ def test_a_model_speaks_early():
         i for i, cell in enumerate(NOTEBOOKS["01_setup"].cells[:9]) if ".logits" in cell.source and cell.get("outputs")
     ]
     assert shown, "01 shows what a model says by cell 8"
+
+
+def test_the_reader_s_own_sentence_is_judged_early():
+    """By cell 150 of the series, exercises not counted."""
+    lesson = [
+        cell
+        for notebook in NOTEBOOKS.values()
+        for cell in notebook.cells
+        if not OF_EXERCISES & set(cell.metadata.get("tags", []))
+    ]
+    (place,) = [i for i, cell in enumerate(lesson, start=1) if cell.source.startswith("yours = ")]
+    assert (
+        place <= 150
+        and ["acceptable (" in line for line in "".join(o.text for o in lesson[place - 1].outputs).splitlines()]
+        == [True] * 3
+    )
 
 
 # ---------------------------------------------------------------- words
