@@ -129,8 +129,9 @@ def wait_until(condition):
         time.sleep(0.1)
 
 
-def has_begun(toy, notebook):
-    return lambda: (toy / "executed.txt").exists() and notebook in (toy / "executed.txt").read_text()
+def has_begun(toy, what):
+    """Whether a line of what was executed begins so: a notebook's number, a run. The names of runs may hold such digits, too."""
+    return lambda: (toy / "executed.txt").exists() and f"\n{what}" in "\n" + (toy / "executed.txt").read_text()
 
 
 def kernels(toy):
