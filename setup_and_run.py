@@ -3,7 +3,7 @@
 
   python setup_and_run.py                      set up .venv, execute the notebooks 01 to 06
   python setup_and_run.py run -p SEED 7        the same with parameters, as run.py takes them
-  python setup_and_run.py test                 all tests, two at a time; or some: test notebooks tests/test_run.py
+  python setup_and_run.py test                 all tests, some side by side; or a few: test notebooks tests/test_run.py
   python setup_and_run.py lab                  JupyterLab
   python setup_and_run.py setup                only .venv
 
@@ -135,7 +135,7 @@ def become(command):
 
 def test(python, names):
     """Run tests, without network or GPU, each process with one thread. Returns the exit code."""
-    return subprocess.call([python, "tests/two_at_a_time.py", *names], cwd=ROOT, env=os.environ | ALONE)
+    return subprocess.call([python, "tests/side_by_side.py", *names], cwd=ROOT, env=os.environ | ALONE)
 
 
 def main(arguments):

@@ -8,8 +8,9 @@ keeps one core busy. Where there is a C++ compiler, also with the layers compile
 results/speed/<model>-savings.csv and .md. About 5 minutes with `minilm`, 12 at base size.
 """
 
-import multiprocessing
 import shutil
+import subprocess
+import sys
 
 import common
 import loops
@@ -26,29 +27,23 @@ LOOPS = {
 }
 
 
-def spin():
-    while True:
-        pass
-
-
 def measure(options):
     """Seconds a step, a row a round and a column a loop: on a quiet machine, and with a busy neighbour."""
-    running = []
+    running, neighbour = [], None
     precision = turns.picked_precision()  # once, so that all loops have the same
-    neighbour = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
     try:
         for name, settings in LOOPS.items():
             running.append(turns.Loop(name, loops.notebook_04, steps=options.steps, precision=precision, **settings))
             running[-1].round()  # warms up
         quiet = turns.take_turns(running, options.rounds)
-        neighbour.start()
+        neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         waiting = [loop for loop in running if loop.name in ["04", SPINNING]]
         busy = turns.take_turns(waiting, max(1, options.rounds // 4), "with a busy neighbour, ")
     finally:
         for loop in running:
             loop.end()
-        if neighbour.pid:
-            neighbour.terminate()
+        if neighbour:
+            neighbour.kill()
     return quiet, busy
 
 

@@ -19,7 +19,13 @@ def follow(arguments, description):
     options = parser(description, notebooks).parse_args(arguments)
     asked = (read_grid(options.file) if options.file else {}) | given(options.parameters)
     values = values_of(asked, notebooks)
-    many = options.sweep is not None or options.retry_failed or options.count or options.dry_run or options.index is not None
+    many = (
+        options.sweep is not None
+        or options.retry_failed
+        or options.count
+        or options.dry_run
+        or options.index is not None
+    )
     many = many or any(len(own) > 1 for own in values.values())
     check_options(options, many)
     if many and {"RUN", "SWEEP"} & values.keys():

@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 
 sys.modules.setdefault("rfc3987_syntax", None)  # else jsonschema compiles a grammar of web addresses for 2 seconds
+sys.modules.setdefault("pyarrow", None)  # papermill imports it for notebooks on Hadoop, a quarter of its time
 
 import papermill
 import psutil

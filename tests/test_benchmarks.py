@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import runpy
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -48,23 +49,35 @@ def copy(tmp_path_factory):
 
 def run(root, *arguments):
     """What a Python with these arguments prints; it is a fork of this process, which has the libraries in memory."""
-    said = root / "said.txt"
-    process = multiprocessing.get_context("fork").Process(target=be_another, args=(root, arguments, said))
+    done = fork(root, arguments, os.environ)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def fork(root, arguments, env):
+    said = root / f"said-{os.getpid()}.txt"
+    process = multiprocessing.get_context("fork").Process(target=be_another, args=(root, arguments, env, said))
     process.start()
     process.join()
     text = said.read_text(encoding="utf-8")
-    assert process.exitcode == 0, text
-    return text
+    return subprocess.CompletedProcess(arguments, process.exitcode, text, text)
 
 
-def be_another(root, arguments, said):
-    """Be the Python that was called with `arguments` in the folder `root`: it knows the copy there, not this project."""
+def be_another(root, arguments, env, said):
+    """Be the Python that was called with `arguments` in the folder `root`: it knows the copy there, not this project.
+
+    Where it calls a Python by subprocess.run, this is a fork, too.
+    """
     with open(said, "w", encoding="utf-8") as file:
         for number, stream in [(1, "stdout"), (2, "stderr")]:
             os.dup2(file.fileno(), number)
             setattr(sys, stream, open(number, "w", encoding="utf-8", buffering=1, closefd=False))
     torch.set_num_threads(1)  # with more, libgomp does not live through a fork
-    os.environ |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "yes", "HF_HUB_OFFLINE": "1"}
+    real = subprocess.run
+    subprocess.run = lambda command, *rest, **options: (
+        fork(root, command[1:], options["env"]) if command[0] == sys.executable else real(command, *rest, **options)
+    )
+    os.environ |= {**env, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "yes", "HF_HUB_OFFLINE": "1"}
     os.chdir(root)
     ours = {path.stem for part in ("*.py", "benchmarks/*.py", "*/__init__.py") for path in helpers.ROOT.glob(part)}
     ours |= {folder.name for folder in root.iterdir()}
@@ -117,7 +130,7 @@ def test_scale(copy):
 def test_single_savings(copy, corpus, monkeypatch):
     """Each loop lacks what its name says, and the table says how much slower that is."""
     small = ["--rounds", "1", "--steps", "2", "--corpus", corpus]
-    monkeypatch.setenv("TORCH_COMPILE_DISABLE", "1")  # no compiler is needed then
+    monkeypatch.setattr(torch._dynamo.config, "disable", True)  # no compiler is needed then
     out = run(copy, "benchmarks/single_savings.py", "--model", "tiny", *small)
     table = pd.read_csv(copy / "results" / "speed" / "tiny-savings.csv", index_col="round")
     assert table.shape == (1, 10 if shutil.which("c++") else 9) and (table > 0).all(axis=None)

@@ -136,7 +136,7 @@ def kill_in(process, folder, notebook, after):
         process.wait(after)
     process.kill()
     process.communicate()
-    wait_until(lambda: not workers(folder), 20)
+    wait_until(lambda: not workers(folder))
 
 
 def at_work(folder, since):

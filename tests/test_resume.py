@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from toy import call, edit, executed, forget, has_begun, start, wait_until, write_toy
+from toy import PATIENCE, call, edit, executed, forget, has_begun, start, wait_until, write_toy
 
 from bookkeeping import locks
 from runner import paths
@@ -128,11 +128,12 @@ def test_a_run_made_by_hand_is_kept_aside(quick, capsys):
 
 
 def test_a_second_call_on_a_run_says_who_is_at_work_and_stops(small):
-    first = start(small, "-p", "NAP", 4, "-p", "SEED", 1, "-p", "RUN", "x")
+    first = start(small, "-p", "NAP", 3600, "-p", "SEED", 1, "-p", "RUN", "x")
     wait_until(has_begun(small, "04"))
     code, output = call(small, "-p", "SEED", 2, "-p", "RUN", "x")
     assert code == 2 and f"run.py (process {first.pid}" in output and "is at work in the run 'x', since 20" in output
-    output, _ = first.communicate(timeout=60)
+    (small / "awake").touch()
+    output, _ = first.communicate(timeout=PATIENCE)
     assert first.returncode == 0, output
     assert executed(small)["x"] == "02 03 04"
 
@@ -146,7 +147,7 @@ def test_a_notebook_by_hand_keeps_run_py_out(quick, capsys):
 
 
 def test_a_kill_frees_the_folder_and_nothing_finished_is_repeated(small):
-    process = start(small, "-p", "NAP", 60, "-p", "RUN", "x")
+    process = start(small, "-p", "NAP", 3600, "-p", "RUN", "x")
     wait_until(has_begun(small, "04"))
     process.kill()
     process.wait()
@@ -198,10 +199,10 @@ def test_ctrl_c_keeps_the_result_that_stood_there(small):
     code, output = call(small, "-p", "RUN", "x")
     assert code == 0, output
     before = contents(small / "runs/x")
-    process = start(small, "-p", "RUN", "x", "-p", "NAP", 60)
+    process = start(small, "-p", "RUN", "x", "-p", "NAP", 3600)
     wait_until(lambda: executed(small)["x"].count("04") == 2)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
     (kept,) = (small / "runs/.before/x").iterdir()
     assert contents(kept) == before
 

@@ -15,7 +15,7 @@ import types
 from pathlib import Path
 
 import pytest
-from toy import TOY, call, edit, executed, forget, has_begun, kernels, start, wait_until, write_toy
+from toy import PATIENCE, TOY, call, edit, executed, forget, has_begun, kernels, start, wait_until, write_toy
 
 from bookkeeping import SeriesError
 from bookkeeping.files import read_json, write_json
@@ -186,11 +186,11 @@ def test_an_error_in_a_notebook_ends_the_series(small):
 
 
 def test_ctrl_c_leaves_no_kernel(small):
-    process = start(small, "-p", "NAP", 60)
+    process = start(small, "-p", "NAP", 3600)
     wait_until(has_begun(small, "04"))
     assert kernels(small)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "goes on where this one stood" in output
     assert not kernels(small)
 
@@ -209,7 +209,7 @@ papermill.execute_notebook = execute
 task = {"notebook": "notebooks/01_setup.ipynb", "parameters": {}, "executed": "x.ipynb", "many": False}
 assert kernel.execute(task) == 0 and len(calls) == 2
 """
-    subprocess.run([sys.executable, "-c", script], cwd=toy, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], cwd=toy, check=True, timeout=PATIENCE)
 
 
 def test_training_does_not_go_on_with_other_code(quick):
@@ -259,7 +259,7 @@ def test_a_sweep_is_killed_goes_on_and_retries_what_failed(toy):
     wait_until(has_begun(toy, "04"))
     process.kill()
     process.communicate()
-    wait_until(lambda: not kernels(toy), seconds=5)  # nothing goes on, although nothing could be tidied up
+    wait_until(lambda: not kernels(toy))  # nothing goes on, although nothing could be tidied up
 
     code, output = call(toy, *grid)
     assert code == 1, output
@@ -304,7 +304,7 @@ def test_index_by_index_at_once_the_shared_work_is_done_once(toy):
     grid = ["-p", "MAX_LEN", 8, 16, "--until", "03", "--sweep", "array"]
     processes = [start(toy, *grid, "--index", index) for index in range(2)]
     for process in processes:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
     counts = executed(toy)
     (shared,) = (name for name in counts if "/.shared/" in name)
@@ -475,20 +475,20 @@ def test_a_dask_cluster_loses_a_worker_and_no_run(small):
         address = json.loads(scheduler_file.read_text())["address"]
         call = ["-p", "SEED", 1, 2, "--until", "04", "--backend", "dask", "--scheduler", address, "-p", "NAP"]
 
-        started += [process := start(small, *call, 60)]
+        started += [process := start(small, *call, 3600)]
         assert "no worker has joined" in process.stdout.readline() and "2 runs to do" in process.stdout.readline()
         time.sleep(1)  # until the runs are submitted
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130 and "Traceback" not in output
 
         worker = ["worker", address, "--nthreads", 1, "--no-nanny", "--no-dashboard", "--local-directory", small.parent]
         started += (workers := [dask(small, *worker), dask(small, *worker)])
-        started += [process := start(small, *call, 3)]
+        started += [process := start(small, *call, 3600)]
         wait_until(has_begun(small, "04"))
-        time.sleep(0.5)
         workers[0].kill()
-        output, _ = process.communicate(timeout=60)
+        (small / "awake").touch()
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0 and "[2/2]" in output, output
         counts = executed(small)
         (shared,) = (name for name in counts if "/.shared/" in name)
@@ -496,10 +496,11 @@ def test_a_dask_cluster_loses_a_worker_and_no_run(small):
         for seed in (1, 2):
             assert json.loads((small / f"runs/sweep/SEED={seed}/model.json").read_text())[3] == seed
 
-        started += [process := start(small, *call, 60, "--sweep", "lost")]
+        (small / "awake").unlink()
+        started += [process := start(small, *call, 3600, "--sweep", "lost")]
         wait_until(has_begun(small, "04 lost"))
         started[0].kill()
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 2 and "went away" in output and "Traceback" not in output, output
         wait_until(lambda: len(kernels(small)) == 0)
     finally:

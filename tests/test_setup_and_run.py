@@ -155,7 +155,7 @@ def test_git_for_windows_keeps_line_ends():
 
 def test_tests_are_counted(project):
     (project / "tests").mkdir()
-    shutil.copy(ROOT / "tests/two_at_a_time.py", project / "tests")
+    shutil.copy(ROOT / "tests/side_by_side.py", project / "tests")
     for name, truth in [("good", True), ("bad", False)]:
         (project / f"tests/test_{name}.py").write_text(f"def test_{name}():\n    assert {truth}\n")
     names = ["tests/test_good.py", "tests/test_bad.py"]

@@ -12,6 +12,8 @@ import psutil
 from runner import paths
 from runner.notebooks import cells_of, code_of
 
+PATIENCE = 600  # seconds until a test gives up on what hangs; no measure, for others may have the cores
+
 # Every toy notebook adds its name and its run to a common list, so that executions can be counted.
 COMMON = """
 import json, os, pathlib, time
@@ -45,7 +47,9 @@ put('run.json', {'run': RUN, 'corpus': CORPUS})""",
         """if int(os.environ.get("RANK", 0)) == 0:
     executed('04')
 for epoch in range(10):
-    time.sleep(NAP / 10)
+    end = time.time() + NAP / 10
+    while time.time() < end and not pathlib.Path("../awake").exists():
+        time.sleep(0.02)
     print("epoch", epoch, flush=True)
 if SEED == 13 and not pathlib.Path("../mended").exists():
     raise ValueError("the seed 13\\nbrings bad luck")
@@ -105,7 +109,7 @@ def start(toy, *arguments, **environment):
 def call(toy, *arguments, **environment):
     """(exit code, what it printed) of one call of run.py, from another folder."""
     process = start(toy, *arguments, **environment)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=PATIENCE)
     return process.returncode, output
 
 
@@ -118,15 +122,16 @@ def executed(toy):
     return counts
 
 
-def wait_until(condition, seconds=60):
-    end = time.time() + seconds
+def wait_until(condition):
+    end = time.time() + PATIENCE
     while not condition():
         assert time.time() < end, "waited in vain"
         time.sleep(0.1)
 
 
-def has_begun(toy, notebook):
-    return lambda: (toy / "executed.txt").exists() and notebook in (toy / "executed.txt").read_text()
+def has_begun(toy, what):
+    """Whether a line of what was executed begins so: a notebook's number, a run. The names of runs may hold such digits, too."""
+    return lambda: (toy / "executed.txt").exists() and f"\n{what}" in "\n" + (toy / "executed.txt").read_text()
 
 
 def kernels(toy):
