@@ -23,6 +23,7 @@ from scipy import stats
 from trainings import AVERAGES, prepare, recipe_of, train
 
 import helpers
+from lesson import drawing
 
 FOLDER = common.ROOT / "results" / "variants"
 SCORES = [f"{split}_{score}" for split in ("validation", "in_domain") for score in ("loss", "accuracy", "mcc")]
@@ -96,29 +97,10 @@ def draw(table, path):
 
 
 def draw_curves(best, path):
-    """The score against the share of the training sentences and against the epochs: means and spread over seeds."""
-    import matplotlib.pyplot as plt
-    import seaborn as sns
-
+    """What 04 shows: the score against the share of the training sentences and against the epochs."""
     helpers.set_theme()
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
-    for ax, pattern, full, what in [
-        (axes[0], r"(\d+) % of the training", 100, "percent of the training sentences"),
-        (axes[1], r"(\d+) epochs?$", 4, "epochs"),
-    ]:
-        number = best["variant"].str.extract(pattern)[0].astype(float).mask(best["variant"] == REFERENCE, full)
-        long = best.assign(number=number).dropna(subset="number").melt("number", ["validation_mcc", "in_domain_mcc"])
-        long["variable"] = long["variable"].map({"validation_mcc": "validation", "in_domain_mcc": "in-domain dev"})
-        lines = {"hue": "variable", "style": "variable", "markers": True, "errorbar": "sd"}
-        sns.lineplot(long, x="number", y="value", ax=ax, **lines)
-        ax.set_xscale("log")
-        ax.set_xticks(ticks := sorted(long["number"].unique()), [f"{tick:g}" for tick in ticks])
-        ax.minorticks_off()
-        ax.set(xlabel=what, ylabel="MCC")
-        ax.legend(title=None)
-    fig.suptitle("Mean over seeds, the band one standard deviation")
-    fig.savefig(path, dpi=120)
-    plt.close(fig)
+    figure, _ = drawing.how_much(best)
+    figure.savefig(path, dpi=120)
 
 
 def report(options, path):

@@ -46,6 +46,35 @@ def steps(losses):
     return figure, f"The loss over the first steps. {title}."
 
 
+def how_much(trainings):
+    """Picture of scores by the share of the sentences and by the epochs trained; (figure, a sentence for those who cannot see it) (04_train).
+
+    trainings: a row a training, of results/variants/: `variant`, `validation_mcc`, `in_domain_mcc`.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
+    told = []
+    for ax, pattern, all_of, what in [
+        (axes[0], r"(\d+) % of the training", 100, "percent of CoLA's training sentences"),
+        (axes[1], r"(\d+) epochs?$", 4, "epochs"),
+    ]:
+        number = trainings["variant"].str.extract(pattern)[0].astype(float).mask(trainings["variant"] == "04", all_of)
+        long = (
+            trainings.assign(number=number)
+            .dropna(subset="number")
+            .rename(columns={"validation_mcc": "validation", "in_domain_mcc": "in-domain dev"})
+        )
+        long = long.melt("number", ["validation", "in-domain dev"], "sentences", "MCC")
+        ticks = sorted(long["number"].unique())
+        sns.lineplot(long, x="number", y="MCC", hue="sentences", style="sentences", markers=True, errorbar="sd", ax=ax)
+        ax.set(xscale="log", xlabel=what)
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.minorticks_off()
+        ax.legend(title=None)
+        first, last = long[long["sentences"] == "validation"].groupby("number")["MCC"].mean().iloc[[0, -1]]
+        told.append(f"{first:.2f} at {ticks[0]:g}, {last:.2f} at {ticks[-1]:g} {what}")
+    return figure, f"Validation MCC, the mean over seeds with a band of one standard deviation: {'; '.join(told)}."
+
+
 def tidy_legend(ax):
     """Put the legend below the plot, where a phone has room, or leave it out if it would say nothing or fill the page (07_compare_runs)."""
     handles, labels = ax.get_legend_handles_labels()

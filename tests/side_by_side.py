@@ -50,6 +50,7 @@ class ForkedKernel:
 def be_kernel(command, env, cwd):
     """Be `python -m ipykernel_launcher …`."""
     import matplotlib.pyplot
+    import pandas
     from ipykernel.kernelapp import IPKernelApp
 
     os.setsid()
@@ -57,6 +58,7 @@ def be_kernel(command, env, cwd):
     os.environ |= env | {"JPY_PARENT_PID": str(os.getppid())}
     for stream in (0, 1, 2):
         os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    pandas.options.display.max_columns = 20  # as where pandas finds a kernel when it is imported
     matplotlib.use("module://matplotlib_inline.backend_inline")
     IPKernelApp.launch_instance(command[command.index("-f") :])
 

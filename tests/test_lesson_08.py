@@ -19,7 +19,7 @@ from test_lesson_05 import run_each_cell_twice
 from test_series import base, execute, runs, series, tiny  # noqa: F401
 
 import helpers
-from benchmarks import understanding
+from benchmarks import understanding, understanding_page
 from bookkeeping.reading import FinishedRun
 from lesson import blimp, changes, exercises, features, inside, pooling, seeds, sources, sweeps
 from results.understanding.execute import LEFT_OUT, without_sentences
@@ -475,7 +475,7 @@ def test_a_row_is_told_from_chance_after_correction_alone():
         rows[kind] = dice.random((60, 3)) < share
     drawn = pd.DataFrame({"phenomenon": np.repeat(of, 60)})
     table = understanding.pair_table(drawn, {"trained": np.concatenate(list(rows.values()))}, "phenomenon")
-    known = dict(zip(table["phenomenon"], understanding.told(table, "trained", 0.5)))
+    known = dict(zip(table["phenomenon"], understanding_page.told(table, "trained", 0.5)))
     assert known["binding"] and not known["ellipsis"] and not known["quantifiers"], "below one half is not above it"
     alone = understanding.pair_table(drawn[60:120], {"trained": rows["npi_licensing"]}, "phenomenon")
     together = table.set_index("phenomenon").loc["npi_licensing", "trained_q"]
@@ -535,10 +535,10 @@ def test_the_page_of_results_says_what_its_tables_say():
             (share,) = re.findall(r"^\| all 67 paradigms \| (\.\d+) \|", section, re.M)
             assert float(share) == round(pd.read_csv(pairs)["trained"].mean(), 3)
         (alt,) = re.findall(rf"!\[([^\]]{{60,}})\]\({name}\.png\)", section)
-        counts = [(understanding.told(table, "mcc", 0).sum(), len(table))]
+        counts = [(understanding_page.told(table, "mcc", 0).sum(), len(table))]
         if (kinds := path.with_name(f"{name}_phenomena.csv")).exists():
             kinds = pd.read_csv(kinds)
-            counts.append((understanding.told(kinds, "trained", 0.5).sum(), len(kinds)))
+            counts.append((understanding_page.told(kinds, "trained", 0.5).sum(), len(kinds)))
         assert [(int(a), int(b)) for a, b in re.findall(r"(\d+) of (\d+) lie above", alt)] == counts
 
 
