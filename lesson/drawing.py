@@ -54,8 +54,8 @@ def how_much(trainings):
     figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
     told = []
     for ax, pattern, all_of, what in [
-        (axes[0], r"(\d+) % of the training", 100, "percent of CoLA's training sentences"),
-        (axes[1], r"(\d+) epochs?$", 4, "epochs"),
+        (axes[0], r"^(\d+) % of the training", 100, "percent of CoLA's training sentences"),
+        (axes[1], r"^(\d+) epochs?$", 4, "epochs"),
     ]:
         number = trainings["variant"].str.extract(pattern)[0].astype(float).mask(trainings["variant"] == "04", all_of)
         long = (

@@ -160,7 +160,7 @@ CELLS = {  # at most, all cells counted; three exercises that check themselves a
     "01_setup": 27 + 11,
     "02_load_cola": 21 + 11,
     "03_tokenize": 27 + 11,
-    "04_train": 44 + 12,
+    "04_train": 46 + 12,
     "05_evaluate": 39 + 11,
     "06_save_and_load": 24 + 12,
     "07_compare_runs": 38 + 11,

@@ -12,7 +12,7 @@ import torch
 from test_series import tiny  # noqa: F401
 
 import helpers
-from lesson import training
+from lesson import drawing, training
 
 sys.path.insert(0, str(Path(helpers.ROOT, "benchmarks")))
 import changes  # noqa: E402
@@ -129,4 +129,20 @@ def test_the_table_compares_seed_by_seed(tmp_path):
     for name in ["tiny.png", "tiny_curves.png"]:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "tiny.csv").read_text().splitlines()[0] == columns, "further trainings are appended to it"
+    _, said = drawing.how_much(
+        pd.DataFrame(
+            {
+                "variant": [
+                    "5 % of the training sentences",
+                    "04",
+                    "04",
+                    "2 epochs",
+                    "weights averaged over the last 3 epochs",
+                ],
+                "validation_mcc": [0.1, 0.3, 0.5, 0.2, 0.9],
+                "in_domain_mcc": 0.0,
+            }
+        )
+    )
+    assert "0.10 at 5, 0.40 at 100 percent" in said and "0.20 at 2, 0.40 at 4 epochs" in said
     assert "| 50 % of the training sentences | 3 |" in (tmp_path / "tiny.md").read_text()
