@@ -35,7 +35,7 @@ def copy(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("project")
     shutil.copy(Path(helpers.ROOT, "helpers.py"), root)
-    for folder in ["benchmarks", "bookkeeping", "lesson", "notebooks", "data/practice"]:
+    for folder in ["benchmarks", "bookkeeping", "lesson", "notebooks", "data/practice", "results/variants"]:
         shutil.copytree(Path(helpers.ROOT, folder), root / folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     BertModel(BertConfig(vocab_size=30522, **sizes)).save_pretrained(root / "tiny")
