@@ -155,6 +155,7 @@ class Checkpoint:
         Changes model, optimizer and schedule only if the whole checkpoint is sound and fits.
         """
         self.run, self.path, self.history, self.best = run, run.folder / "checkpoint.pt", [], None
+        self.finished = False
         self.accelerator, self.network = accelerator, accelerator.unwrap_model(model)
         self.parts = {"optimizer": optimizer, "schedule": schedule}
         self.parts |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
@@ -268,8 +269,17 @@ class Checkpoint:
                 )
             self.path.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()  # of several processes, the others may read what the first has written
+        self.finished = True
         if self.accelerator.log_with:
             self.accelerator.end_training()
+
+    def kept_model(self):
+        """Folder of this training's model. Raises SeriesError before `finish` has written it: another's may lie there (04_train)."""
+        if not self.finished:
+            raise SeriesError(
+                "This training is not recorded yet, so its model is not kept: run the cells up to “Record” first."
+            )
+        return self.run.folder / "model"
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ import helpers
 from benchmarks import understanding, understanding_page
 from bookkeeping.reading import FinishedRun
 from lesson import blimp, changes, exercises, features, inside, pooling, seeds, sources, sweeps
-from results.understanding.execute import LEFT_OUT, without_sentences
+from results.understanding.execute import LEFT_OUT, sentences_of, without_sentences
 
 
 def contents_of(folder):
@@ -499,6 +499,14 @@ def test_no_output_with_a_sentence_of_a_corpus_is_kept():
     assert without_sentences(notebook, ["The report that the two clerks signed is lost.", "Birds sing.", "Oh!"]) == 6
     texts = [cell.outputs[0].get("text") for cell in notebook.cells]
     assert texts == kept + [LEFT_OUT] * 6 and {len(cell.outputs) for cell in notebook.cells} == {1}
+
+
+def test_without_the_corpus_of_the_runs_nothing_is_kept(base, sweep):  # noqa: F811
+    assert sum(map(len, sentences_of(sweep))) == sum(
+        len(helpers.read_split(sweep / "SEED=1", name)) for name in ["train", "in_domain_dev", "test"]
+    )
+    with pytest.raises(SystemExit, match="holds no run with a corpus/: expected the folder of a sweep"):
+        sentences_of(base[0])  # a run, not a sweep
 
 
 @pytest.mark.parametrize("path", sorted(understanding.FOLDER.glob("08_*.ipynb")), ids=lambda path: path.stem)

@@ -56,23 +56,34 @@ def without_sentences(notebook, sentences):
     return cells
 
 
+def sentences_of(sweep):
+    """[Series] of the sentences of a sweep's first run, which all its runs share."""
+    runs = sorted(path.parent for path in sweep.glob("[!.]*/corpus"))
+    if not runs:
+        sys.exit(f"{sweep} holds no run with a corpus/: expected the folder of a sweep of run.py.")
+    return [pd.read_parquet(path)["sentence"] for path in sorted(runs[0].glob("corpus/*.parquet"))]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, metavar="FOLDER", help="of a finished sweep on CoLA")
     parser.add_argument("--name", required=True, help="of the model, in the file's name")
     parser.add_argument("--blimp", type=int, default=0, metavar="N", help="pairs of each paradigm; 0: none")
     given = parser.parse_args()
+    corpora = sentences_of(given.runs)
     os.environ["BERT_RUNS"] = str(given.runs.resolve().parent)
     from lesson import blimp
 
-    notebook = papermill.execute_notebook(
-        str(ROOT / "notebooks" / "08_error_analysis.ipynb"),
-        None,
-        {"RUN": given.runs.name, "BLIMP_PAIRS": given.blimp},
-        cwd=ROOT,
-        progress_bar=False,
-    )
-    corpora = [pd.read_parquet(path)["sentence"] for path in sorted(given.runs.glob("*/corpus/*.parquet"))[:3]]
+    try:
+        notebook = papermill.execute_notebook(
+            str(ROOT / "notebooks" / "08_error_analysis.ipynb"),
+            None,
+            {"RUN": given.runs.name, "BLIMP_PAIRS": given.blimp},
+            cwd=ROOT,
+            progress_bar=False,
+        )
+    except papermill.PapermillExecutionError as error:
+        sys.exit(f"{error.ename}: {error.evalue}")
     if given.blimp:
         drawn = blimp.blimp(given.blimp)
         corpora += [drawn["acceptable"], drawn["unacceptable"]]
