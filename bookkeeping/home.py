@@ -65,7 +65,9 @@ def check_drive(name, value):
         )
 
 
-def call(until, run):
-    """The one call that makes what a notebook reads: for a terminal in the project's folder, in Colab for a cell."""
-    program = f"!python {ROOT}/run.py" if in_colab() else "python run.py"
-    return f"{program} --until {until} -p RUN {shlex.quote(run)}"
+def call(*arguments):
+    """run.py called by this Python with these arguments: for a terminal in the project's folder, in Colab for a cell."""
+    own = Path(sys.executable)  # .venv/bin/python, on Windows .venv\Scripts\python.exe
+    python = own.relative_to(ROOT) if own.is_relative_to(ROOT) else "python"
+    program = f"!python {ROOT}/run.py" if in_colab() else f"{python} run.py"
+    return f"{program} {shlex.join(arguments)}"

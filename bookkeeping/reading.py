@@ -25,7 +25,7 @@ class FinishedRun(Run):
         if self._needs not in self.records:
             raise SeriesError(
                 f"this notebook reads a finished run, and {self.name!r} has no results of {self._needs}.ipynb that are up to "
-                f"date. Make them first: {home.call(self._needs, self.name)}"
+                f"date. Make them first: {home.call('--until', self._needs, '-p', 'RUN', self.name)}"
             )
         self._check_files()
 

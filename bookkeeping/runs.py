@@ -104,7 +104,7 @@ class Run:
             raise SeriesError(
                 f"this notebook reads what {self._needs}.ipynb makes, and the run {self.name!r} has none that is up to "
                 f"date. Run {self._needs}.ipynb first, or all that it needs in one call: "
-                f"{home.call(self._needs, self.name)}"
+                f"{home.call('--until', self._needs, '-p', 'RUN', self.name)}"
             )
         with writing(self.folder):
             self._lock()

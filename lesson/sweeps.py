@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.metrics import matthews_corrcoef
 
 import helpers
-from bookkeeping import SeriesError
+from bookkeeping import SeriesError, home
 from bookkeeping.files import read_json, replacing
 from bookkeeping.sums import changed_file
 from lesson import settings
@@ -71,11 +71,9 @@ def find(name):
 
     Raises SeriesError where there is no such sweep, or nothing in it has finished.
     """
-    folder, call = helpers.RUNS / name, f"run.py -p SEED 1 2 3 --sweep {name}"
+    folder, call = helpers.RUNS / name, home.call("-p", "SEED", "1", "2", "3", "--sweep", name)
     if not folder.is_dir() and name != "sweep":
-        raise SeriesError(
-            f"there is no sweep {name!r} below runs/. Make it first, for example: .venv/bin/python {call}"
-        )
+        raise SeriesError(f"there is no sweep {name!r} below runs/. Make it first, for example: {call}")
     if folder.is_dir():
         sweep = read(folder, name, f"runs/{name}", folder)
     else:
@@ -87,8 +85,7 @@ def find(name):
     if not sweep.metrics:
         why = "".join(f"\n  {run}: {reason}" for run, reason in sweep.left_out.items())
         raise SeriesError(
-            f"the sweep {name!r} holds no finished run. Go on with it: the same call of run.py again, or: "
-            f".venv/bin/python {call}{why}"
+            f"the sweep {name!r} holds no finished run. Go on with it: the same call of run.py again, or: {call}{why}"
         )
     if len(kinds := {tuple(metrics.get("classes", TWO)) for metrics in sweep.metrics.values()}) > 1:
         one, other, *_ = sorted(", ".join(names) for names in kinds)

@@ -235,9 +235,14 @@ def test_a_package_that_cannot_be_installed_is_said_by_name(monkeypatch, tmp_pat
 
 
 def test_the_call_that_is_offered_is_one_for_the_place(monkeypatch):
-    assert home.call("03_tokenize", "a/b") == "python run.py --until 03_tokenize -p RUN a/b"
+    monkeypatch.setattr(sys, "executable", str(home.ROOT / ".venv" / "bin" / "python"))
+    assert home.call("--until", "03_tokenize", "-p", "RUN", "a/b") == (
+        f"{Path('.venv/bin/python')} run.py --until 03_tokenize -p RUN a/b"
+    )
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    assert home.call("--until", "03_tokenize") == "python run.py --until 03_tokenize"
     monkeypatch.setattr(home, "in_colab", lambda: True)
-    there = home.call("03_tokenize", "/content/drive/MyDrive/my runs/1")
+    there = home.call("--until", "03_tokenize", "-p", "RUN", "/content/drive/MyDrive/my runs/1")
     assert there == f"!python {home.ROOT}/run.py --until 03_tokenize -p RUN '/content/drive/MyDrive/my runs/1'"
 
 
