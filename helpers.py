@@ -62,16 +62,16 @@ def device_name(device):
     return f"CPU, {os.cpu_count()} cores ({platform.processor() or platform.machine()})"
 
 
-def matrix_speed(device, dtype, rounds=5):
+def matrix_speed(device, dtype, rounds=5, rows=512):
     """Arithmetic speed in FLOP/s of matrix products of BERT's shapes, best of `rounds` (01_setup)."""
-    left = torch.ones(512, 768, device=device, dtype=dtype)
+    left = torch.ones(rows, 768, device=device, dtype=dtype)
     right = torch.ones(768, 3072, device=device, dtype=dtype)
     seconds = []
     for _ in range(rounds + 1):  # the first round warms up
         start = time.perf_counter()
         (left @ right)[0, 0].item()  # .item() waits for a GPU
         seconds.append(time.perf_counter() - start)
-    return 2 * 512 * 768 * 3072 / min(seconds[1:])
+    return 2 * rows * 768 * 3072 / min(seconds[1:])
 
 
 @functools.cache
@@ -84,7 +84,12 @@ def pick_precision(device):
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device.type == "cpu" and matrix_speed(device, torch.bfloat16) > 1.5 * matrix_speed(device, torch.float32):
+
+    def gain(**size):
+        return matrix_speed(device, torch.bfloat16, **size) / matrix_speed(device, torch.float32, **size)
+
+    # a CPU that does not know bf16 takes seconds for a product of full size: 16 rows tell as much
+    if device.type == "cpu" and gain(rounds=3, rows=16) > 0.1 and gain() > 1.5:
         return "bf16"
     return "no"
 

@@ -161,11 +161,17 @@ def test_pick_device_can_be_told_to_take_the_cpu(monkeypatch):
 
 def test_cpu_precision_follows_the_measured_speed(monkeypatch):
     speeds = {torch.bfloat16: 600, torch.float32: 200}
-    monkeypatch.setattr(helpers, "matrix_speed", lambda device, dtype: speeds[dtype])
+    asked = []
+    monkeypatch.setattr(helpers, "matrix_speed", lambda device, dtype, **size: (asked.append(size), speeds[dtype])[1])
     pick = helpers.pick_precision.__wrapped__
     assert pick(torch.device("cpu")) == "bf16"
     speeds[torch.bfloat16] = 250
     assert pick(torch.device("cpu")) == "no"
+    assert {} in asked
+    asked.clear()
+    speeds[torch.bfloat16] = 3  # a CPU that does not know bf16, where one product of full size takes seconds
+    assert pick(torch.device("cpu")) == "no"
+    assert asked and all(size["rows"] < 100 for size in asked)
 
 
 # ---------------------------------------------------------------- savings that change nothing
