@@ -3,6 +3,7 @@
 Notebook 02 asks for the corpus and 03 for the model. What cannot be had ends in one SeriesError with the way out.
 """
 
+import contextlib
 import difflib
 import functools
 import importlib.util
@@ -79,6 +80,15 @@ def fetch(what, name, known, instead, folder=None, seconds=60):
     )
 
 
+def _bytes_in(folder):
+    """Bytes of all files in a folder where another process is at work, and may rename one while they are counted."""
+    total = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
+
+
 def _download(address, path, seconds, what, most):
     """Download to `path`, at most `most` bytes; returns what went wrong, in words, or None.
 
@@ -93,7 +103,7 @@ def _download(address, path, seconds, what, most):
                 while process.poll() is None:
                     if time.monotonic() > end:
                         return f"no answer within {seconds} s"
-                    if sum(file.stat().st_size for file in path.parent.iterdir()) > most:
+                    if _bytes_in(path.parent) > most:
                         return f"sends more than {most:,} bytes, which is not {what}"
                     time.sleep(0.05)
             finally:

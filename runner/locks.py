@@ -32,7 +32,10 @@ class Call:
 
     def check(self):
         """Raise Stopped if the call has ended. Only this machine's clock is asked: others on the disk may have another."""
-        beat = self.alive.stat().st_mtime if self.alive.exists() else None
+        try:
+            beat = self.alive.stat().st_mtime
+        except FileNotFoundError:
+            beat = None
         seen, when = _beats.get(self.alive, (None, 0.0))
         if beat is not None and beat != seen:
             _beats[self.alive] = (beat, time.monotonic())

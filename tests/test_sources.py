@@ -7,6 +7,7 @@ import http.server
 import shutil
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -259,6 +260,13 @@ def test_a_download_without_end_is_cut(served_zip, tmp_path):
     address, _, _ = served_zip
     with raises("endless.zip: sends more than 1,000,000 bytes"):
         sources.fetch_cola([f"{address}/endless.zip"], tmp_path / "data", seconds=20)
+
+
+def test_a_file_that_goes_while_the_bytes_are_counted_is_no_fault(served_zip, tmp_path, monkeypatch):
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([*listed(path), path / "fetched.zip-renamed.tmp"]))
+    address, _, _ = served_zip
+    assert helpers.sha256(sources.fetch_cola([f"{address}/cola.zip"], tmp_path / "data")) == sources.COLA_SHA256
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_auto_takes_the_practice_corpus(served_zip, tmp_path, monkeypatch):
