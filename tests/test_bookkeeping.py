@@ -128,7 +128,7 @@ def finish(*notebooks, run="run"):
 
 
 def test_a_missing_run_folder_names_the_notebook_and_the_call(runs):
-    with raises("04_train.ipynb", "'nowhere'", "run.py --until 04_train -p RUN nowhere"):
+    with raises("04_train.ipynb", "'nowhere'", "python run.py --until 04_train -p RUN nowhere"):
         begin("05_evaluate", RUN="nowhere")
     assert not runs.exists(), "asking makes nothing"
 

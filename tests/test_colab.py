@@ -234,11 +234,14 @@ def test_a_package_that_cannot_be_installed_is_said_by_name(monkeypatch, tmp_pat
         home._install()
 
 
-def test_the_call_that_is_offered_is_one_for_the_place(monkeypatch):
+def test_the_call_that_is_offered_is_one_for_the_place(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(home.ROOT / ".venv" / "bin" / "python"))
     assert home.call("--until", "03_tokenize", "-p", "RUN", "a/b") == (
         f"{Path('.venv/bin/python')} run.py --until 03_tokenize -p RUN a/b"
     )
+    (tmp_path / "link").symlink_to(home.ROOT)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "link" / "tests" / "python"))
+    assert home.call("--until", "03_tokenize") == f"{Path('tests/python')} run.py --until 03_tokenize"
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     assert home.call("--until", "03_tokenize") == "python run.py --until 03_tokenize"
     monkeypatch.setattr(home, "in_colab", lambda: True)
