@@ -157,3 +157,8 @@ VARIANTS = {  # name → parameters of 04, and what is changed in it
     "[CLS] left out, the first word read": ({"POOLING": "cls"}, functools.partial(special_tokens, "wS")),
     "[CLS] and [SEP] at the end, the first word read": ({"POOLING": "cls"}, functools.partial(special_tokens, "wCS")),
 }
+
+
+def in_precision(name, precision):
+    """What a variant is called that was trained in `precision`: bf16, where a line says nothing else."""
+    return name if precision == "bf16" else f"{name}, {precision}"

@@ -11,7 +11,7 @@ import time
 import common
 import torch
 import yaml
-from changes import REFERENCE, VARIANTS, before_training
+from changes import REFERENCE, VARIANTS, before_training, in_precision
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import helpers
@@ -67,7 +67,8 @@ def train(folder, model, precision, name, seed):
     finally:
         shutil.rmtree(folder / run)
     device = helpers.device_name(helpers.pick_device())
-    return [row | {"seed": seed, "seconds": seconds, "device": device} for row in rows]
+    each = {"seed": seed, "seconds": seconds, "device": device}
+    return [row | each | {"variant": in_precision(row["variant"], precision)} for row in rows]
 
 
 def scores(variables, validate, network):

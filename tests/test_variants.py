@@ -72,7 +72,7 @@ def all_of(prepared):
 
 def test_each_changes_what_it_says(all_of):
     rows, seen = all_of[changes.REFERENCE]
-    assert [row["variant"] for row in rows] == [changes.REFERENCE, *trainings.AVERAGES]
+    assert [row["variant"] for row in rows] == [f"{name}, fp32" for name in [changes.REFERENCE, *trainings.AVERAGES]]
     frame = pd.DataFrame(rows)
     assert frame[variants.COLUMNS].drop(columns="training_loss").notna().all(axis=None) and (frame["seconds"] > 0).all()
     count = sum(map(len, seen["batches"]))
@@ -120,6 +120,11 @@ def test_the_table_compares_seed_by_seed(tmp_path):
     assert table.loc["2 epochs", "validation_difference"] == pytest.approx(0.05), "of the two seeds that both have"
     assert table.loc["2 epochs", "seeds"] == 3 and table.loc["2 epochs", "minutes"] == pytest.approx(2)
     assert table.loc["2 epochs", "validation_high"] == pytest.approx(0.05 + 12.706 * 0.0707 / 2**0.5, abs=1e-3)
+    other = pd.DataFrame([each | {"variant": f"{each['variant']}, fp32", "validation_mcc": 0.1} for each in frame])
+    both = variants.kept(pd.concat([pd.DataFrame(frame), other]).assign(epochs=2))
+    differences = variants.compared(both).set_index("variant")["validation_difference"]
+    assert differences["2 epochs"] == pytest.approx(0.05) and differences["2 epochs, fp32"] == 0, "each with its kind"
+    assert differences["04, fp32"] == pytest.approx(-0.2) and differences["04"] == 0
     frame = pd.DataFrame(frame).assign(
         variant=lambda own: own["variant"].replace("2 epochs", "50 % of the training sentences")
     )
