@@ -116,7 +116,8 @@ def set_up(options):
     stated = ["-r", str(STATED[0])]
     if options.resolution:  # uv finds the oldest or newest versions
         pip(options.venv, *arguments, "uv")
-        uv = [python_of(options.venv), "-m", "uv", "pip", "install", "--quiet", "--python", python_of(options.venv)]
+        python = python_of(options.venv)
+        uv = [python, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", python]
         if subprocess.run([*uv, "--resolution", options.resolution, *stated], cwd=ROOT).returncode:
             raise SystemExit("uv could not install what requirements.txt says (see above).")
     else:

@@ -67,7 +67,8 @@ def check_drive(name, value):
 
 def call(*arguments):
     """run.py called by this Python with these arguments: for a terminal in the project's folder, in Colab for a cell."""
-    own = Path(sys.executable).parent.resolve() / Path(sys.executable).name  # links that lead to the project
-    python = own.relative_to(ROOT) if own.is_relative_to(ROOT) else "python"
+    own = Path(sys.executable)
+    above = [folder for folder in own.parents if folder.resolve() == ROOT]  # reached by a link; .venv may be one, too
+    python = own.relative_to(above[0]) if above else "python"
     program = f"!python {ROOT}/run.py" if in_colab() else f"{python} run.py"
     return f"{program} {shlex.join(arguments)}"

@@ -235,6 +235,11 @@ def test_a_package_that_cannot_be_installed_is_said_by_name(monkeypatch, tmp_pat
 
 
 def test_the_call_that_is_offered_is_one_for_the_place(monkeypatch, tmp_path):
+    project = tmp_path / "project"
+    (project / "tests").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (project / ".venv").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(home, "ROOT", project.resolve())
     monkeypatch.setattr(sys, "executable", str(home.ROOT / ".venv" / "bin" / "python"))
     assert home.call("--until", "03_tokenize", "-p", "RUN", "a/b") == (
         f"{Path('.venv/bin/python')} run.py --until 03_tokenize -p RUN a/b"
