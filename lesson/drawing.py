@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.colors import ListedColormap
-from matplotlib.textpath import TextPath
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 LIGHT, DARK = "#f6e0b5", "#2f6690"  # padding, tokens
 
@@ -16,8 +17,12 @@ def batch(words, mask):
     the letters smaller, and too many leave them out (03_tokenize).
     """
     mask = np.asarray(mask)
-    widths = [max(TextPath((0, 0), word, size=1).get_extents().width for word in column) for column in zip(*words)]
-    edges = np.cumsum([0, *np.add(widths, 0.9)])  # in the letters' size
+    font = FontProperties(size=1)
+    widths = [
+        max(text_to_path.get_text_width_height_descent(word, font, False)[0] for word in column)
+        for column in zip(*words)
+    ]
+    edges = np.cumsum([0, *np.add(widths, 0.75)])  # in the letters' size
     figure, ax = plt.subplots(figsize=(9, 0.8 + 0.3 * len(mask)))
     look = {"cmap": ListedColormap([LIGHT, DARK]), "vmin": 0, "vmax": 1, "edgecolors": "white", "linewidth": 1}
     ax.pcolormesh(edges, np.arange(len(mask) + 1), mask, **look)

@@ -70,17 +70,17 @@ def test_it_runs_without_a_network_each_cell_twice(monkeypatch):
 
 
 def test_what_auto_found_is_decided_once(monkeypatch, guesser):
-    monkeypatch.setattr(helpers, "pick_precision", lambda device: "bf16")
-    run_cells("01_setup", RUN="decided")
     monkeypatch.setattr(helpers, "pick_precision", lambda device: "no")
+    run_cells("01_setup", RUN="decided")
+    monkeypatch.setattr(helpers, "pick_precision", lambda device: "bf16")
     look_up = sources.find_model
     monkeypatch.setattr(sources, "find_model", lambda name: look_up(guesser if name in {"auto", "guesser"} else name))
     variables, _ = run_cells("01_setup", RUN="decided")
-    assert (variables["precision"], variables["name"]) == ("bf16", "minilm")
+    assert (variables["precision"], variables["name"]) == ("no", "minilm")
     content = json.loads((helpers.RUNS / "decided" / "run.json").read_text())
-    assert content["decided"] == {"auto model": "minilm", "precision": "bf16"}
+    assert content["decided"] == {"auto model": "minilm", "precision": "no"}
     variables, _ = run_cells("01_setup", RUN="decided-anew")
-    assert variables["precision"] == "no" and Path(variables["folder"]) == Path(guesser)
+    assert variables["precision"] == "bf16" and Path(variables["folder"]) == Path(guesser)
 
 
 def test_a_missing_model_is_one_sentence(monkeypatch):
