@@ -55,7 +55,7 @@ def is_run_folder(text):
     return is_folder_name(text) or elsewhere and all(len(part) <= 200 for part in path.parts)
 
 
-FOLDER_NAME = "a plain name (letters, digits, . , = + - _ and /)"
+FOLDER_NAME = "a plain name of at most 200 letters, digits, . , = + - _ and /"
 SEEDS = whole(0, 2**32 - 1)  # what numpy takes
 
 DECLARED = {

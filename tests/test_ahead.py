@@ -1,4 +1,4 @@
-"""What run.py says of a table, or a tracker, before the first notebook begins: in the words of the notebook, and at no cost else."""
+"""What run.py says of a table, a model, a tracker or a folder before the first notebook begins: in the words of the notebook, and at no cost else."""
 
 import re
 
@@ -8,7 +8,7 @@ from test_series import NOTEBOOKS, execute, runs  # noqa: F401
 from toy import forget
 
 import helpers
-from lesson import tracking
+from lesson import export, sources, tracking
 from runner import paths
 
 GOOD = pd.DataFrame({"text": [f"Sentence {i}" for i in range(30)], "label": [f"k{i % 3}" for i in range(30)]})
@@ -79,6 +79,36 @@ def test_a_folder_of_tables_is_looked_at_and_what_02_has_read_is_not_asked_for_a
 @pytest.mark.parametrize("corpus", ["auto", "practice", "hub:no/such"])
 def test_what_is_no_table_of_ones_own_is_left_to_02(series, corpus):
     assert series.main(["-p", "CORPUS", corpus]) == 0 and len(series.executed) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MODEL_NAME", "bert-base-uncasd", "the hub cannot be reached .* is not in the local cache"),
+        ("MODEL_NAME", "minlm", "Did you mean 'minilm'"),
+        ("MODEL_NAME", "empty", "has no config.json: expected what save_pretrained writes"),
+        ("MODEL_NAME", "/no/such", "there is no such folder"),
+        ("EXPORT_DIR", "mine.txt", "which is a file: expected a folder"),
+        ("EXPORT_DIR", "full", "a folder that holds thesis.docx: expected one that is new"),
+    ],
+)
+def test_a_model_or_folder_that_will_not_do_is_refused_before_01(
+    series, tmp_path, monkeypatch, capsys, name, value, words
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(sources, "OFFLINE", True)
+    for folder in ("empty", "full"):
+        (tmp_path / folder).mkdir()
+    for file in ("mine.txt", "full/thesis.docx"):
+        (tmp_path / file).write_text("x")
+    value = str(tmp_path / value) if (tmp_path / value).exists() else value
+    with pytest.raises(helpers.SeriesError, match=words) as refused:  # as 03, or 06, says it
+        sources.find_model(value) if name == "MODEL_NAME" else export.destination(value, tmp_path / "run")
+    calls = [["--sweep", "s", "-p", "SEED", "1", "2"]] if name == "MODEL_NAME" else []
+    for more in [[], *calls]:
+        assert series.main(["-p", name, value, *more]) == 2
+        assert capsys.readouterr().err == f"run.py: {refused.value}\n"
+    assert series.executed == [] and not list(paths.RUNS.rglob("state.json"))
 
 
 def test_a_tracker_that_is_not_installed_is_said_before_01(series, capsys):

@@ -92,7 +92,7 @@ def test_a_value_means_what_it_says_however_it_came(name, value, meant):
         ("RUN", "../x", "a plain name"),
         ("RUN", "/etc", "a plain name"),
         ("RUN", ".hidden", "a plain name"),
-        ("RUN", "a" * 300, "a plain name"),
+        ("RUN", "a" * 300, "a plain name of at most 200 letters"),
         ("RUN", "", "a name or a path"),
         ("EXPORT_DIR", 7.5, "a name or a path or none"),
         ("EXPORT_DIR", True, "a name or a path or none"),

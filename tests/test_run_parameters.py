@@ -95,6 +95,8 @@ def test_a_value_of_the_wrong_type_is_refused_with_the_right_one(run, capsys, na
         (["-p", "SEED", "1", "2", "--sweep", "a b"], "plain name"),
         (["--sweep", ""], "SWEEP is ''"),
         (["--file", "missing.yaml"], "cannot read missing.yaml"),
+        (["SEED=3"], "'SEED=3' is no option: a parameter is given as -p SEED 3"),
+        (["--epochs", "3"], "'--epochs' is no option"),
     ],
 )
 def test_what_cannot_be_done_is_refused_at_once(run, toy, capsys, arguments, message):
