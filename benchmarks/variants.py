@@ -141,7 +141,7 @@ def report(options, path):
         "Mean and standard deviation over seeds of the epoch that 04 keeps (the best by validation MCC), and the mean "
         "difference from the reference, seed by seed, with Student's 95 % interval over seeds. The reference is 04 with "
         f"recipes/{options.model}.yaml; lines that begin with [CLS] are compared with the line [CLS]. All "
-        "was trained in bf16 but for the lines that say fp32. The validation "
+        "was trained in bf16 but for the lines that say fp32 (README.md says on what). The validation "
         "sentences choose the epoch, and a variant with more epochs chooses among more: the in-domain dev set does not. "
         "The test set was not looked at. With so many lines, one in twenty intervals leaves out 0 by chance.",
         "",
