@@ -16,9 +16,10 @@ def follow(arguments, description):
     """Do what the arguments of a call ask for, after all of them were checked. Returns the exit code."""
     notebooks = read_notebooks()
     arguments = [re.sub(r"^-(?=[\d.])", " -", text) for text in arguments]  # else argparse takes -1e-5 for an option
-    options, unknown = parser(description, notebooks).parse_known_args(arguments)
+    whole = parser(description, notebooks)
+    options, unknown = whole.parse_known_args(arguments)
     if unknown:
-        raise SeriesError(f"{unknown[0]!r} is no option: a parameter is given as -p SEED 3; --help lists all of them")
+        whole.error(f"{unknown[0]!r} is no option: a parameter is given as -p SEED 3; --help lists all of them")
     asked = (read_grid(options.file) if options.file else {}) | given(options.parameters)
     values = values_of(asked, notebooks)
     many = (
