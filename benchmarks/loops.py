@@ -99,9 +99,10 @@ def trainer_best(clock, steps, rounds, precision):
     import transformers
 
     collator = transformers.DataCollatorWithPadding(helpers.load_tokenizer(prepared_tokens()[1]["model"]))
-    flags = {"train_sampling_strategy": "group_by_length", "optim": "adamw_torch_fused"}
-    if not hasattr(transformers.TrainingArguments, "train_sampling_strategy"):  # its name in 5.0
-        flags["group_by_length"] = bool(flags.pop("train_sampling_strategy"))
+    sorting = {"train_sampling_strategy": "group_by_length"}
+    if not hasattr(transformers.TrainingArguments, "train_sampling_strategy"):
+        sorting = {"group_by_length": True}  # as transformers 5.0 has it
+    flags = sorting | {"optim": "adamw_torch_fused"}
     flags |= {} if precision == "fp32" else {precision: True}
     _hf_trainer(clock, steps, rounds, precision, collator=collator, reads_as_04=True, **flags)
 

@@ -61,20 +61,27 @@ def kept(frame):
 
 
 def compared(frame):
-    """A row for each variant: means over its seeds, and the differences from the reference over the seeds of both."""
+    """A row for each variant: means over its seeds, and the differences from the reference over the seeds of both.
+
+    The reference is that of its own precision, unless bf16's has more of its seeds.
+    """
     rows = []
-    there = set(frame["variant"])
+    of = {name: own.set_index("seed") for name, own in frame.groupby("variant")}
+    none = frame[:0].set_index("seed")
     pairs = [(name, precision) for precision in ["bf16", "fp16", "fp32"] for name in [*VARIANTS, *AVERAGES]]
-    for name, precision in [pair for pair in pairs if in_precision(*pair) in there]:
+    for name, precision in [pair for pair in pairs if in_precision(*pair) in of]:
         reference = "[CLS]" if name.startswith("[CLS]") else REFERENCE
-        name = in_precision(name, precision)
-        own = frame[frame["variant"] == name].set_index("seed")
-        row = {"variant": name, "seeds": len(own), "minutes": (own["seconds"] * own["epochs"]).mean() / 60}
-        against = frame[frame["variant"] == reference].set_index("seed")
+        references = [in_precision(reference, precision), reference]
+        own = of[in_precision(name, precision)]
+        if name == reference:
+            references.reverse()  # the reference of fp32 is itself compared with that of bf16
+        reference = max(references, key=lambda each: len(own.index.intersection(of.get(each, none).index)))
+        row = {"variant": in_precision(name, precision), "reference": reference, "seeds": len(own)}
+        row["minutes"] = (own["seconds"] * own["epochs"]).mean() / 60
         for split in ["validation", "in_domain"]:
             row[split] = own[f"{split}_mcc"].mean()
             row[f"{split}_spread"] = own[f"{split}_mcc"].std()
-            difference = (own[f"{split}_mcc"] - against[f"{split}_mcc"]).dropna()
+            difference = (own[f"{split}_mcc"] - of.get(reference, none)[f"{split}_mcc"]).dropna()
             row[f"{split}_difference"], n = difference.mean(), len(difference)
             half = stats.t.ppf(0.975, n - 1) * difference.std() / n**0.5 if n > 1 else float("nan")
             row[f"{split}_low"], row[f"{split}_high"] = difference.mean() - half, difference.mean() + half
@@ -87,7 +94,7 @@ def draw(table, path):
     import matplotlib.pyplot as plt
 
     helpers.set_theme()
-    table = table[~table["variant"].isin([REFERENCE, "[CLS]"])]
+    table = table[table["variant"] != table["reference"]]
     fig, axes = plt.subplots(1, 2, figsize=(10, 1 + 0.3 * len(table)), sharey=True, layout="constrained")
     for ax, (split, title) in zip(
         axes, [("validation", "validation (chose the epoch)"), ("in_domain", "in-domain dev")]
@@ -125,7 +132,7 @@ def report(options, path):
             words = "{:+.3f} ({:+.3f} to {:+.3f})".format(
                 *(row[f"{split}_{what}"] for what in ["difference", "low", "high"])
             )
-            cells[-1].append("" if row["variant"] in [REFERENCE, "[CLS]"] or "nan" in words else words)
+            cells[-1].append("" if row["variant"] == row["reference"] or pd.isna(row[f"{split}_difference"]) else words)
     headings = [
         "one thing changed",
         "seeds",

@@ -53,8 +53,8 @@ def own(tiny, tmp_path_factory):  # noqa: F811
     small = tmp_path_factory.mktemp("small")  # minilm's lowest layer; random ones hardly learn from so few messages
     BertModel.from_pretrained(sources.minilm_folder(), num_hidden_layers=1).save_pretrained(small)
     helpers.load_tokenizer(sources.minilm_folder()).save_pretrained(small)
-    given = tiny | {"CORPUS": str(REQUESTS), "MODEL_NAME": str(small), "POOLING": "mean", "LEARNING_RATE": 3e-4}
-    given |= {"MAX_LEN": 24, "BOOTSTRAP_SAMPLES": 500}
+    given = tiny | {"CORPUS": str(REQUESTS), "MODEL_NAME": str(small), "POOLING": "mean"}
+    given |= {"LEARNING_RATE": 3e-4, "MAX_LEN": 24, "BOOTSTRAP_SAMPLES": 500}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "fresh_process", in_this_process)
         series("requests/seed1", **given | {"SEED": 1})

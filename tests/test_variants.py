@@ -121,10 +121,18 @@ def test_the_table_compares_seed_by_seed(tmp_path):
     assert table.loc["2 epochs", "seeds"] == 3 and table.loc["2 epochs", "minutes"] == pytest.approx(2)
     assert table.loc["2 epochs", "validation_high"] == pytest.approx(0.05 + 12.706 * 0.0707 / 2**0.5, abs=1e-3)
     other = pd.DataFrame([each | {"variant": f"{each['variant']}, fp32", "validation_mcc": 0.1} for each in frame])
-    both = variants.kept(pd.concat([pd.DataFrame(frame), other]).assign(epochs=2))
-    differences = variants.compared(both).set_index("variant")["validation_difference"]
-    assert differences["2 epochs"] == pytest.approx(0.05) and differences["2 epochs, fp32"] == pytest.approx(-0.2)
-    assert differences["04, fp32"] == pytest.approx(-0.2) and differences["04"] == 0
+    other.loc[other["variant"] == "2 epochs, fp32", "validation_mcc"] = 0.15
+
+    def differences(*frames):
+        kept = variants.kept(pd.concat(map(pd.DataFrame, frames)).assign(epochs=2))
+        return variants.compared(kept).set_index("variant")["validation_difference"].round(3).to_dict()
+
+    with_fp32 = {"04": 0, "2 epochs": 0.05, "04, fp32": -0.2, "2 epochs, fp32": 0.05}
+    assert differences(frame, other) == with_fp32, "2 epochs, fp32 with 04, fp32"
+    lacking = other[(other["variant"] != "04, fp32") | (other["seed"] == 1)]
+    assert differences(frame, lacking)["2 epochs, fp32"] == -0.15, "04, fp32 lacks a seed that 04 has"
+    assert differences(other) == {"04, fp32": 0, "2 epochs, fp32": 0.05}, "nothing in bf16"
+    assert np.isnan(differences(frame[3:])["2 epochs"]), "nothing to compare with"
     frame = pd.DataFrame(frame).assign(
         variant=lambda own: own["variant"].replace("2 epochs", "50 % of the training sentences")
     )
