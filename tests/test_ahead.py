@@ -1,14 +1,17 @@
-"""What run.py says of a table, a model, a tracker or a folder before the first notebook begins: in the words of the notebook, and at no cost else."""
+"""What run.py says of a table, a model, a tracker or a folder before 01 begins: in the words of the notebook, and at no cost else."""
 
+import os
 import re
+import shutil
 
 import pandas as pd
 import pytest
 from test_series import NOTEBOOKS, execute, runs  # noqa: F401
 from toy import forget
+from transformers import BertConfig, BertModel
 
 import helpers
-from lesson import export, sources, tracking
+from lesson import export, sources, tokens, tracking
 from runner import paths
 
 GOOD = pd.DataFrame({"text": [f"Sentence {i}" for i in range(30)], "label": [f"k{i % 3}" for i in range(30)]})
@@ -21,6 +24,22 @@ def series(quick, monkeypatch):
     monkeypatch.setattr(paths, "NOTEBOOKS", NOTEBOOKS)
     forget()
     return quick
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Folder of what a reader may name: a model that reads 64 tokens, one cut short, and what is no model."""
+    folder = tmp_path_factory.mktemp("own")
+    for name in ("empty", "full"):
+        (folder / name).mkdir()
+    for name in ("mine.txt", "full/thesis.docx"):
+        (folder / name).write_text("x")
+    size = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=30522, max_position_embeddings=64, **size)).save_pretrained(folder / "small")
+    helpers.load_tokenizer(sources.minilm_folder()).save_pretrained(folder / "small")
+    shutil.copytree(folder / "small", folder / "cut")
+    os.truncate(folder / "cut/model.safetensors", 100_000)
+    return folder
 
 
 def words_of_02(**parameters):
@@ -82,33 +101,37 @@ def test_what_is_no_table_of_ones_own_is_left_to_02(series, corpus):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("asked", "words"),
     [
-        ("MODEL_NAME", "bert-base-uncasd", "the hub cannot be reached .* is not in the local cache"),
-        ("MODEL_NAME", "minlm", "Did you mean 'minilm'"),
-        ("MODEL_NAME", "empty", "has no config.json: expected what save_pretrained writes"),
-        ("MODEL_NAME", "/no/such", "there is no such folder"),
-        ("EXPORT_DIR", "mine.txt", "which is a file: expected a folder"),
-        ("EXPORT_DIR", "full", "a folder that holds thesis.docx: expected one that is new"),
+        ({"MODEL_NAME": "bert-base-uncasd"}, "the hub cannot be reached .* is not in the local cache"),
+        ({"MODEL_NAME": "minlm"}, "Did you mean 'minilm'"),
+        ({"MODEL_NAME": "empty"}, "has no config.json: expected what save_pretrained writes"),
+        ({"MODEL_NAME": "/no/such"}, "there is no such folder"),
+        ({"MODEL_NAME": "cut"}, "the model of .*cut cannot be loaded"),
+        ({"MODEL_NAME": "small", "MAX_LEN": 65}, "MAX_LEN is 65: expected 3 to 64 for this model, small"),
+        ({"MODEL_NAME": "minilm", "MAX_LEN": 600}, "MAX_LEN is 600: expected 3 to 512 for this model, minilm"),
+        ({"EXPORT_DIR": "mine.txt"}, "which is a file: expected a folder"),
+        ({"EXPORT_DIR": "full"}, "a folder that holds thesis.docx: expected one that is new"),
     ],
 )
-def test_a_model_or_folder_that_will_not_do_is_refused_before_01(
-    series, tmp_path, monkeypatch, capsys, name, value, words
-):
+def test_a_model_or_folder_that_will_not_do_is_refused_before_01(series, own, monkeypatch, capsys, asked, words):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(sources, "OFFLINE", True)
-    for folder in ("empty", "full"):
-        (tmp_path / folder).mkdir()
-    for file in ("mine.txt", "full/thesis.docx"):
-        (tmp_path / file).write_text("x")
-    value = str(tmp_path / value) if (tmp_path / value).exists() else value
-    with pytest.raises(helpers.SeriesError, match=words) as refused:  # as 03, or 06, says it
-        sources.find_model(value) if name == "MODEL_NAME" else export.destination(value, tmp_path / "run")
-    calls = [["--sweep", "s", "-p", "SEED", "1", "2"]] if name == "MODEL_NAME" else []
-    for more in [[], *calls]:
-        assert series.main(["-p", name, value, *more]) == 2
-        assert capsys.readouterr().err == f"run.py: {refused.value}\n"
+    asked = {name: str(own / value) if (own / str(value)).exists() else value for name, value in asked.items()}
+    with pytest.raises(helpers.SeriesError, match=words) as refused:
+        if "EXPORT_DIR" in asked:  # as 06 says it
+            export.destination(asked["EXPORT_DIR"], own / "run")
+        name, model, _ = sources.find_model(asked["MODEL_NAME"])  # as 03 says it
+        tokens.check_model(name, model, helpers.load_tokenizer(model), asked.get("MAX_LEN", 64))
+    capsys.readouterr()
+    given = [text for name, value in asked.items() for text in ("-p", name, str(value))]
+    assert series.main(given) == 2 and capsys.readouterr().err == f"run.py: {refused.value}\n"
     assert series.executed == [] and not list(paths.RUNS.rglob("state.json"))
+
+
+def test_one_wrong_model_of_a_sweep_stops_it_before_any_run(series, capsys):
+    assert series.main(["-p", "MODEL_NAME", "minilm", "/no/such"]) == 2 and series.executed == []
+    assert "MODEL_NAME is '/no/such': there is no such folder" in capsys.readouterr().err
 
 
 def test_a_tracker_that_is_not_installed_is_said_before_01(series, capsys):
