@@ -137,14 +137,16 @@ def test_the_page_of_parameters_is_that_of_the_notebooks():
 
 
 def results_table(page):
-    """{(model, device): {column: cell}} of the table of results on a page."""
+    """{(model, device): {column: cell}} of the table of results on a page; without devices, each the first of results/cola."""
     lines = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", page.read_text(encoding="utf-8")).splitlines()
     (start,) = [number for number, line in enumerate(lines) if line.startswith("| model (learning rate)")]
     header, _, *rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start : lines.index("", start)]
     ]
     cells = [dict(zip(header, row)) for row in rows if "acceptable" not in row[0]]
-    return {(row["model (learning rate)"], row.get("device", "AMD, bf16")): row for row in cells}
+    first = {model: device for model, device in reversed(draw.SETTINGS)}
+    models = [row["model (learning rate)"] for row in cells]
+    return {(model, row.get("device", first[model])): row for model, row in zip(models, cells)}
 
 
 def numbers(cell):

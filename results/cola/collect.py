@@ -26,6 +26,7 @@ def row(folder):
         **{name.lower(): metrics["parameters"][name] for name in PARAMETERS},
         **{name: trained[name] for name in ["learning_rate", "precision", "pooling", "best_epoch", "train_seconds"]},
     }
+    own["precision"] = own["precision"].replace("no", "fp32")  # Accelerate's word
     own |= {f"{split}_mcc": metrics[split]["mcc"] for split in ["validation", "in_domain_dev", "test"]}
     own |= dict(zip(["test_low", "test_high"], test["mcc_interval"])) | {"test_accuracy": test["accuracy"]}
     return {
