@@ -6,8 +6,8 @@
 Each training is the notebook's own code, on real CoLA, with the parameters of recipes/<model>.yaml and the change of its
 name below. Scores are of the validation sentences and of the in-domain dev set; the test set is not looked at. What
 results/variants/<model>.csv has is not trained again, so a call that was stopped goes on. Where `PRECISION` `auto`
-takes fp32, lines say so, `04, fp32`. Two to five minutes a training of `minilm` in bf16, on one core each; eleven in fp32
-with AVX2 alone.
+takes fp32, lines say so, `04, fp32`. Two to five minutes a training of `minilm` in bf16, on one core each; ten in fp32
+with AVX2 alone, for MPNet's own recipe 33.
 """
 
 import argparse

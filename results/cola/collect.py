@@ -36,8 +36,10 @@ def row(folder):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not (done := sorted(Path(sys.argv[1]).glob("[!.]*/metrics.json"))):
+        sys.exit(f"{sys.argv[1:]}: expected the folder of a sweep with finished runs, such as runs/base_mean")
     sweep, table = Path(sys.argv[1]), pd.read_csv(TABLE, dtype=str)
-    new = pd.DataFrame([row(path.parent) for path in sweep.glob("[!.]*/metrics.json")]).sort_values("seed")
+    new = pd.DataFrame([row(path.parent) for path in done]).sort_values("seed")
     assert set(new.columns) == set(table.columns), set(new.columns) ^ set(table.columns)
     table = pd.concat([table[table["batch"] != sweep.name], new[table.columns].astype(str)])
     table.to_csv(TABLE, index=False)
