@@ -95,7 +95,7 @@ def load(place, text_column=None, label_column=None):
             said.append(f"Column {column!r} says which split a row is of.")
         part["split"] = frame[column].str.strip().str.lower().map(SPLIT_NAMES).to_numpy() if column else split
         parts.append(part.assign(file=source))
-    rows = pd.concat(parts, ignore_index=True)
+    rows, found = pd.concat(parts, ignore_index=True), len(said)
     rows = _drop(rows, rows["sentence"].str.strip() == "", "without a text", said)
     rows = _drop(rows, rows["name"] == "", "without a label", said)
     rows = _drop(rows, rows.groupby("name")["sentence"].transform("nunique") < 2, "of a class with one text only", said)
@@ -104,7 +104,7 @@ def load(place, text_column=None, label_column=None):
         raise SeriesError(
             f"{parts[0]['file'].iloc[0] if len(parts[0]) else place}: {len(rows)} sentences with {len(classes)} different "
             f"labels: expected at least {FEWEST_SENTENCES}, and 2 to {MOST_CLASSES} classes of two texts or more. "
-            "Is another column meant (TEXT_COLUMN, LABEL_COLUMN)?"
+            + " ".join([*said[found:], "Is another column meant (TEXT_COLUMN, LABEL_COLUMN)?"])
         )
     torn = rows.groupby("sentence")["name"].transform("nunique") > 1
     again = rows.duplicated("sentence") & ~torn

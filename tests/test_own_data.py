@@ -275,6 +275,11 @@ UNLABELLED = b"text,label,split\n" + b"".join(
         ),
         ("own.csv", b"text\nOne.\nTwo.\n", "one column where a text and a label were expected"),
         ("own.csv", b"text,label\n" + b"Same.,k1\n" * 9, "with 0 different labels: expected .* 2 to 100 classes"),
+        (
+            "own.csv",
+            b"text,label\nOne.,k1\nTwo.,k2\n,k2\n",
+            "0 sentences with 0 .* 1 row without a text .*line 4.* 2 rows of a class with one text only .*lines? 2, 3",
+        ),
         ("own.jsonl", b'{"text": "One.", "label": 1}\n{"text"\n', "own.jsonl, line 2: not JSON"),
         ("own.csv", GOOD.encode("utf-16-le"), "own.csv, line 1: a zero byte, as in UTF-16"),
         ("own.csv", GOOD.replace("text,label", "text,text").encode(), "own.csv: two columns are called 'text'"),
