@@ -166,7 +166,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="minilm", help="a recipe of recipes/ that names its model")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="of these: " + "; ".join(VARIANTS))
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of these: " + "; ".join(VARIANTS).replace("%", "%%"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at once, a core each")
     parser.add_argument("--report", action="store_true", help="only write table and picture of what is there")
     options = parser.parse_args()

@@ -103,6 +103,14 @@ def corpus(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [path.name for path in Path(helpers.ROOT, "benchmarks").glob("*.py") if "__main__" in path.read_text("utf-8")],
+)
+def test_each_says_its_options(copy, name):
+    assert "--help" in run(copy, f"benchmarks/{name}", "--help")
+
+
 def test_train_speed(copy, corpus):
     small = ["--rounds", "2", "--steps", "2"]
     run(copy, "benchmarks/train_speed.py", "--model", "tiny", "--corpus", corpus, *small)

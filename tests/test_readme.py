@@ -21,6 +21,7 @@ from bookkeeping.parameters import declared
 ROOT = Path(__file__).resolve().parent.parent
 draw = SimpleNamespace(**runpy.run_path(str(ROOT / "results" / "cola" / "draw.py")))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+EXECUTED = sorted((ROOT / "results").rglob("*.ipynb"))
 GENERATED = ("runs", "wheels", "build", "student", "solutions")
 OURS = [path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in GENERATED]
 PAGES = [*ROOT.glob("*.md"), *(page for folder in OURS for page in folder.rglob("*.md"))]
@@ -54,7 +55,7 @@ def test_the_readme_is_read_to_the_end():
     assert len(README.encode()) <= 9000
 
 
-@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS, *EXECUTED], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_pictures_lead_somewhere(page):
     text = prose(page)
     assert "![](" not in text, "a picture without words for those who cannot see it"

@@ -56,6 +56,18 @@ def without_sentences(notebook, sentences):
     return cells
 
 
+def link(match):
+    """A link of notebooks/, as it goes from here."""
+    return f"]({os.path.relpath(ROOT / 'notebooks' / match[1], FOLDER)})".replace(os.sep, "/")
+
+
+def with_links(notebook):
+    """Let the links of a notebook of notebooks/ lead from here where they led there."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\]\(((?!\w+:|#)[^)\s]+)\)", link, cell.source)
+
+
 def sentences_of(sweep):
     """[Series] of the sentences of a sweep's first run, which all its runs share."""
     runs = sorted(path.parent for path in sweep.glob("[!.]*/corpus"))
@@ -87,6 +99,7 @@ def main():
     if given.blimp:
         drawn = blimp.blimp(given.blimp)
         corpora += [drawn["acceptable"], drawn["unacceptable"]]
+    with_links(notebook)
     cells = without_sentences(notebook, pd.concat(corpora).unique())
     notebook.metadata = {key: notebook.metadata[key] for key in ["kernelspec", "language_info"]}
     notebook.metadata["language_info"].pop("version", None)
