@@ -59,6 +59,13 @@ def opened(options):
     return open(options.input, "rb")
 
 
+def counted(lines, bar):
+    """The lines, each counted by the progress bar as it is read."""
+    for line in lines:
+        bar.update(len(line))
+        yield line
+
+
 @contextlib.contextmanager
 def uninterrupted():
     """Ctrl-C and a polite kill wait for the end of the block; a second one does not."""
@@ -102,7 +109,7 @@ def predict(options, done):
         quiet = not options.output and sys.stdout.isatty()  # rows on a terminal are progress enough
         size = os.fstat(source.fileno()).st_size or None  # a pipe has none
         bar = stack.enter_context(tqdm(total=size, unit="B", unit_scale=True, disable=quiet or None))
-        lines = decoded((bar.update(len(line)) or line for line in source), name)
+        lines = decoded(counted(source, bar), name)
         rows, column, kind = read_rows(lines, name, options.column)
         parts = chunks(rows, column, name)
         parts = chain([next(parts, [])], parts)  # what is wrong at the top is said before a model is loaded

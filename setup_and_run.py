@@ -24,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 STATED = [ROOT / "requirements.txt", ROOT / "constraints.txt"]
 WHEELS = ROOT / "wheels"
+DOES = ["run", "test", "lab", "setup"]
 NEEDED = 3  # GB; .venv took 2.3 on Linux with a CPU build of torch
 # what makes a test the same everywhere: CPU, no network
 ALONE = {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "yes", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -148,8 +149,10 @@ def main(arguments):
     parser.add_argument(
         "--resolution", choices=["lowest-direct", "highest"], help="other versions than constraints.txt's"
     )
-    parser.add_argument("what", nargs="?", default="run", choices=["run", "test", "lab", "setup"])
+    parser.add_argument("what", nargs="?", default="run", choices=DOES)
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="for run.py, or the tests to run")
+    if "-p" in arguments and not set(DOES) & set(arguments):
+        parser.error("what is for run.py stands behind the word run: setup_and_run.py run -p …")
     options = parser.parse_args(arguments)
     python = python_of(options.venv)
     if Path(sys.prefix).resolve() != options.venv.resolve():  # else it is .venv's own Python that reads this

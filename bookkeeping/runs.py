@@ -25,6 +25,9 @@ NEEDS = {
 }
 
 
+RECORDS = ("run.json", "state.json")  # what makes a folder a run's
+
+
 def check_parameters(namespace):
     """{name: value} of the declared parameters among a notebook's variables, each put back there as its kind.
 
@@ -63,13 +66,25 @@ def run_folder(name, runs):
     home.check_drive("RUN", folder)
     if folder.exists() and not folder.is_dir():
         raise SeriesError(f"RUN is {name!r}, which is a file: expected a folder, or a name that is free.")
-    ours = any((folder / record).exists() for record in ("run.json", "state.json"))
+    ours = any((folder / record).exists() for record in RECORDS)
     if folder.is_dir() and not ours and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise SeriesError(
             f"RUN is {name!r}, a folder with files that are no run's: a run writes and removes files in its folder. "
             f"Name a new one, such as {f'{name}/run1'!r}."
         )
     return folder
+
+
+def check_apart(folder, runs):
+    """Raise SeriesError where a run folder lies in another run's, or another in it: who begins a run anew empties its folder."""
+    below = [path.parent for record in RECORDS for path in folder.rglob(record)]
+    above = [path for path in folder.parents if path == folder.parent or Path(runs) in path.parents]
+    for other in [*above, *sorted(below)]:
+        if other != folder and any((other / record).exists() for record in RECORDS):
+            raise SeriesError(
+                f"{folder} and the run in {other} lie one within the other: a run that begins anew would take the other with "
+                "it. Choose another name, or move one of them away."
+            )
 
 
 _owned = []  # [folder, lock] of the run folder that this process works in
@@ -98,7 +113,9 @@ class Run:
         asked = check_parameters(namespace)
         self.name, self.parameters = asked["RUN"], {name: asked[name] for name in asked if name not in NO_RESULT}
         self.folder = run_folder(self.name, runs)
-        self.records = read_run(self.folder)["notebooks"]
+        check_apart(self.folder, runs)
+        before, records = list(NEEDS)[: list(NEEDS).index(notebook)], read_run(self.folder)["notebooks"]
+        self.records = {name: record for name, record in records.items() if name in before}
         self._needs, self._began = NEEDS[notebook], time.time()
         if self._needs and self._needs not in self.records:
             raise SeriesError(

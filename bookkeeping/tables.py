@@ -3,13 +3,14 @@
 import csv
 import io
 import json
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from bookkeeping import SeriesError
 
 ROWS, CHARACTERS = 4096, 2**22  # of a chunk, which is all that is in memory at a time
 KINDS = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".txt": "txt"}
+BINARY = (".xlsx", ".xls", ".ods", ".parquet")  # 02 takes some of them (docs/own_data.md)
 
 
 def decoded(file, name):
@@ -29,20 +30,36 @@ def read_rows(lines, name, column=None):
     says nothing, it is what it looks like if `column` is given, and plain lines if not. Raises SeriesError with name, line,
     what was found and what was expected.
     """
-    kind, first = KINDS.get(Path(name).suffix.lower()), next(lines, None)
+    suffix = Path(name).suffix.lower()
+    if suffix in BINARY:
+        raise SeriesError(f"{name}: expected CSV, JSON lines or lines of text, not {suffix}. Save it as CSV.")
+    kind, first = KINDS.get(suffix), next(lines, None)
     if first is None:
         raise SeriesError(f"{name} is empty: expected a sentence a line, a CSV with a header, or JSON lines.")
-    lines = chain([first], lines)
-    if kind == "txt" or not kind and column is None:
+    if column is None and kind in ("txt", None):
+        lines = chain([first], lines)
         return ({"sentence": line.removesuffix("\n").removesuffix("\r")} for line in lines), "sentence", "csv"
-    kind = kind or ("jsonl" if first.lstrip().startswith("{") else "csv")
+    above = [first]  # empty lines, and the first that is not
+    while not above[-1].strip() and (line := next(lines, None)) is not None:
+        above.append(line)
+    first, lines = above[-1], chain(above, lines)
+    if kind in ("txt", None):
+        kind = "jsonl" if first.lstrip().startswith("{") else "csv"
     rows = _json_rows(lines, name) if kind == "jsonl" else _csv_rows(lines, max(",;\t|", key=first.count), name)
-    columns = list(top := next(rows))
+    top = []  # down to the first row that has the column
+    for row in islice(rows, ROWS):
+        top.append(row)
+        if column in row or column is None and row:
+            break
+    columns = list(dict.fromkeys(chain(*top)))
     column = columns[0] if column is None and len(columns) == 1 else column
     if column not in columns:
         problem = "several columns" if column is None else f"no column {column!r}"
-        raise SeriesError(f"{name} has {problem}: expected --column with one of {', '.join(map(repr, columns))}.")
-    return chain([top] if kind == "jsonl" else [], rows), column, kind
+        expected = (
+            f"--column with one of {', '.join(map(repr, columns))}" if columns else "a header, or objects with a text"
+        )
+        raise SeriesError(f"{name} has {problem}: expected {expected}.")
+    return chain(top if kind == "jsonl" else [], rows), column, kind
 
 
 def _csv_rows(lines, delimiter, name):
@@ -52,6 +69,8 @@ def _csv_rows(lines, delimiter, name):
     try:
         for fields in reader:
             columns = columns or fields
+            if not columns:
+                continue  # an empty line above the header
             if len(set(columns)) < len(columns):
                 raise csv.Error("two columns have the same name")
             fields = fields or [""] * len(columns)  # an empty line

@@ -29,7 +29,7 @@ def look(notebooks, parameters):
     if "06_save_and_load" in notebooks and parameters.get("EXPORT_DIR"):
         from lesson import export
 
-        export.destination(parameters["EXPORT_DIR"], Path(parameters.get("RUN", "default")))
+        export.destination(parameters["EXPORT_DIR"], Path(parameters["RUN"]))
 
 
 @functools.cache  # the runs of a sweep have most in common

@@ -21,6 +21,7 @@ def look_ahead(runs, again=False):
     for run in runs:
         done = {} if again else _done(run)
         values = run.parameters | {name: value for own in run.asked.values() for name, value in own.items()}
+        values["RUN"] = str(run.folder)
         asked.append([[notebook for notebook in run.notebooks if notebook not in done], values])
     if not (paths.ROOT / PROGRAM.replace(".", "/")).with_suffix(".py").exists():
         return

@@ -87,9 +87,8 @@ def value_of(text, parameter):
 def absolute(text):
     """A path that is meant from here, made absolute: the notebooks run in another folder."""
     path = Path(text).expanduser()
-    meant = re.match(r"~|\.\.?[/\\]", text) or (
-        re.search(r"[/\\]", text) and path.exists()
-    )  # Windows writes a backslash
+    known = re.match(r"~|\.\.?[/\\]", text)  # Windows writes a backslash
+    meant = known or (re.search(r"[/\\]", text) and path.exists()) or (path.suffix and path.is_file())
     return str(path.resolve()) if meant else text
 
 

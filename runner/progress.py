@@ -19,7 +19,7 @@ def run_series(run, call):
 
     def line():
         log = text_of(run.folder / "run.log")
-        done = len(re.findall("^Ending Cell ", log, re.MULTILINE))
+        done = min(total, len(re.findall("^Ending Cell ", log, re.MULTILINE)))  # a call before may have broken off
         ours = r"(Executing|Ending) Cell|\[IPKernelApp\]|\s*$"  # papermill's lines, the kernel's farewell, empty ones
         last = [text for text in log.splitlines() if not re.match(ours, text)]
         what = f"{state_of(run).get('notebook', '')}  {bar(done, total)}"

@@ -1,7 +1,7 @@
 """The series once: the notebooks one after the other into one run folder; what is finished there is not repeated."""
 
 from bookkeeping.parameters import typed
-from bookkeeping.runs import run_folder
+from bookkeeping.runs import check_apart, run_folder
 from runner import paths
 from runner.ahead import look_ahead
 from runner.devices import check_gpus
@@ -21,7 +21,7 @@ def series(options, values, notebooks):
     check_place(values, {stem: notebooks[stem] for stem in stems}, "see --until, and --sweep")
     asked = {name: value for name, (value,) in values.items()}
     name = typed("RUN", asked.pop("RUN", notebooks[stems[0]]["RUN"].default))
-    run_folder(name, paths.RUNS)  # refuses one that holds files of something else
+    check_apart(run_folder(name, paths.RUNS), paths.RUNS)  # it may hold files of something else, too
     run = make_run(name, stems, asked, notebooks)
     check_gpus(options.processes)
     with alone(run.folder):

@@ -4,6 +4,7 @@ import os
 
 from bookkeeping import SeriesError
 from bookkeeping.parameters import typed
+from bookkeeping.runs import check_apart
 from runner import paths
 from runner.ahead import look_ahead
 from runner.comparison import compare
@@ -45,6 +46,7 @@ def sweep(options, values, notebooks):
 
 def check_folder(run):
     """Refuse a run whose folder holds something else that is finished, or that we cannot read."""
+    check_apart(run.folder, paths.RUNS)
     state = state_of(run)
     if made_by_hand(run, state):
         raise SeriesError(f"{shown(run.folder)} holds a run made by hand, or its state.json is damaged: move it away")

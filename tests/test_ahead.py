@@ -129,6 +129,13 @@ def test_a_model_or_folder_that_will_not_do_is_refused_before_01(series, own, mo
     assert series.executed == [] and not list(paths.RUNS.rglob("state.json"))
 
 
+def test_a_copy_in_the_run_folder_is_refused_before_01_and_there_is_a_run_folder(series, capsys):
+    for place in ("mine", "mine/copy"):
+        assert series.main(["-p", "RUN", "mine", "-p", "EXPORT_DIR", str(paths.RUNS / place)]) == 2
+        assert "in the run folder: expected a folder that no notebook replaces" in capsys.readouterr().err
+    assert series.executed == [] and not list(paths.RUNS.rglob("state.json"))
+
+
 def test_one_wrong_model_of_a_sweep_stops_it_before_any_run(series, capsys):
     assert series.main(["-p", "MODEL_NAME", "minilm", "/no/such"]) == 2 and series.executed == []
     assert "MODEL_NAME is '/no/such': there is no such folder" in capsys.readouterr().err

@@ -143,6 +143,19 @@ def test_a_rerun_makes_the_later_notebooks_stale_and_01_does_not(runs):
             begin(notebook, RUN="a/b")
 
 
+def test_a_notebook_knows_the_records_of_those_before_it_alone(runs):
+    finish("02_load_cola", "03_tokenize", "04_train", "05_evaluate", "06_save_and_load", run="a")
+    assert list(begin("05_evaluate", RUN="a").records) == ["02_load_cola", "03_tokenize", "04_train"]
+    assert not begin("02_load_cola", RUN="a").records
+
+
+def test_no_run_lies_in_another(runs):
+    finish("02_load_cola", run="a")
+    with raises("'a/b'|a.b and the run in .*a lie one within the other"):
+        begin("02_load_cola", RUN="a/b")
+    assert [path.name for path in (runs / "a").iterdir()] == ["run.json"]
+
+
 def test_a_notebook_that_dies_while_writing_is_not_finished(runs):
     def killed(path):
         raise KeyboardInterrupt

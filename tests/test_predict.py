@@ -20,6 +20,7 @@ import transformers
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 import helpers
 import predict
@@ -201,6 +202,29 @@ def test_any_lines_are_as_many_rows():
     assert [row[column] for row in rows] == ["one", "", " two\rhalf ", "last"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "column", "texts"),
+    [
+        ("x.txt", b"id\ttext\n1\tOne.\n", "text", ["One."]),
+        ("x.csv", b"\n\r\nid;text\n1;One.\n\n", "text", ["One.", ""]),
+        ("x.jsonl", b'\n{"id": 1}\n{"text": "One."}\n', "text", [None, None, "One."]),
+        ("x.jsonl", b'\n{"text": "One."}\n', None, [None, "One."]),
+        ("-", b'\n{"text": "One."}\n', "text", [None, "One."]),
+        ("-", b"\nid,text\n1,One.\n", "text", ["One."]),
+    ],
+)
+def test_a_column_is_found_where_the_first_line_has_none(name, content, column, texts):
+    rows, column, _ = tables.read_rows(tables.decoded(io.BytesIO(content), name), name, column)
+    assert [row.get(column) for row in rows] == texts
+
+
+def test_a_progress_bar_that_draws_changes_no_row(model, tmp_path, capsysbinary, monkeypatch):
+    (tmp_path / "in.txt").write_text("One.\nTwo.\n" * 50)
+    monkeypatch.setattr(predict, "tqdm", lambda **how: tqdm(**how | {"disable": False, "mininterval": 0}))
+    code, out, err = run(capsysbinary, model, tmp_path / "in.txt")
+    assert code == 0 and [row["sentence"] for row in table(out)] == ["One.", "Two."] * 50 and "100%" in err
+
+
 def test_nothing_is_read_before_it_is_needed():
     taken = []
     endless = (taken.append(i) or f'{{"text": "{i}", "extra": null}}\n' for i in count())
@@ -246,6 +270,13 @@ BAD = {  # file: (content, options, what is said, rows written before it)
     "number.jsonl": (b'{"a": "One."}\n{"a": 7}\n', ["--column", "a"], "row 2: a is 7: expected text", 1),
     "surrogate.jsonl": (b'{"a": "\\ud83d"}\n', ["--column", "a"], "line 1: expected a JSON object", 0),
     "more.jsonl": (b'{"a": "x"}\n{"a": "y", "b": 1}\n', ["--format", "csv"], "column 'b' that the first has not", 0),
+    "sheet.xlsx": (
+        b"PK\xc7",
+        [],
+        "sheet.xlsx: expected CSV, JSON lines or lines of text, not .xlsx. Save it as CSV.",
+        0,
+    ),
+    "nothing.csv": (b"\n\n", ["--column", "a"], "nothing.csv has no column 'a': expected a header", 0),
     "clash.csv": (b"text,probability\nOne.,2\n", ["--column", "text"], "column 'probability' already", 0),
 }
 

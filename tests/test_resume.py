@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import time
 
@@ -230,6 +232,28 @@ def test_files_that_are_no_runs_are_never_removed(quick, capsys, tmp_path, elsew
     before = contents(paths.RUNS), contents(mine)
     assert quick.main(["-p", "RUN", str(mine) if elsewhere else "sweep"]) == 2
     assert "files that are no run's" in capsys.readouterr().err and (contents(paths.RUNS), contents(mine)) == before
+
+
+@pytest.mark.parametrize("inner", ["x/y", "x/y/z"])
+def test_no_run_lies_in_another_where_it_would_be_removed_with_it(quick, capsys, inner):
+    inside = ["-p", "RUN", inner]
+    for first, *others in [
+        [["-p", "RUN", "x"], inside, ["--sweep", "x", "-p", "SEED", "1", "2"]],
+        [inside, ["-p", "RUN", "x"]],
+    ]:
+        assert quick.main(first) == 0
+        before = contents(paths.RUNS)
+        for arguments in others:
+            capsys.readouterr()
+            assert quick.main(arguments) == 2 and contents(paths.RUNS) == before
+            assert re.search("lie one within the other|no run's", capsys.readouterr().err)
+        shutil.rmtree(paths.RUNS / "x")
+    nested = paths.RUNS / inner
+    assert quick.main(["-p", "RUN", "x"]) == 0
+    nested.mkdir(parents=True)
+    (nested / "run.json").write_text("{}")  # as a version before this one may have left it
+    for more in ["--again"], ["-p", "SEED", "7"]:
+        assert quick.main(["-p", "RUN", "x", *more]) == 2 and (nested / "run.json").exists()
 
 
 def test_a_run_folder_by_its_full_path_is_kept_aside_beside_it(quick, tmp_path):

@@ -237,11 +237,12 @@ def test_a_recipe_fits_the_notebooks(recipe):
     assert values["LEARNING_RATE"][0] < 1e-3 and not {"SEED", "RUN"} & values.keys()
 
 
-@pytest.mark.parametrize("text", ["data/own.csv", "data\\own.csv", "./own.csv", ".\\own.csv", "..\\own.csv"])
+@pytest.mark.parametrize("text", ["data/own.csv", "data\\own.csv", "./own.csv", ".\\own.csv", "..\\own.csv", "own.csv"])
 def test_a_path_is_meant_from_here_with_either_slash(text, tmp_path, monkeypatch):
     """The notebooks run in another folder. Windows writes a backslash, which elsewhere may stand in a name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / text).parent.mkdir(exist_ok=True)
     (tmp_path / text).touch()
     assert absolute(text) == str((tmp_path / text).resolve())
-    assert absolute("own.csv") == "own.csv" and absolute("owner/name") == "owner/name"
+    (tmp_path / "cola").touch()
+    assert all(absolute(text) == text for text in ("other.csv", "owner/name", "cola"))

@@ -78,6 +78,12 @@ def test_packages_that_cannot_be_had_are_one_sentence_with_the_way_out(project, 
     assert not (project / ".venv/installed").exists(), "the next call tries again"
 
 
+def test_a_parameter_without_the_word_run_is_told_how_it_goes(capsys):
+    with pytest.raises(SystemExit) as ended:
+        setup_and_run.main(["-p", "SEED", "7"])
+    assert ended.value.code == 2 and "setup_and_run.py run -p" in capsys.readouterr().err
+
+
 def test_a_full_disk_is_said_before_anything_is_made(tmp_path, monkeypatch):
     usage = collections.namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(1.2e9))
