@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from bookkeeping import SeriesError, home
-from bookkeeping.runs import Run, check_parameters, read_run, run_folder
+from bookkeeping.folders import run_folder
+from bookkeeping.runs import Run, check_parameters, read_run
 
 READERS = {"08_error_analysis"}  # notebooks that declare RUN and leave no record in its folder
 

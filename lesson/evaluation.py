@@ -127,6 +127,7 @@ def confusion_map(counts, classes):
     wrong = counts - np.diag(np.diag(counts))
     label, said = np.unravel_index(wrong.argmax(), wrong.shape)
     title = f"Most often taken for another: {classes[label]:.20} for {classes[said]:.20} ({wrong.max()})"
+    title = title if wrong.any() else "No sentence is taken for another class"
     cells = counts if k <= 20 else False
     if k == 2:
         (tn, fp), (fn, tp) = counts

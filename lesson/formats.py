@@ -30,7 +30,10 @@ def read_table(path):
             return _read_delimited(path)
         if suffix in JSON:
             return _read_json(path)
-        frame = pd.read_parquet(path) if suffix == ".parquet" else pd.read_excel(path, dtype=str, keep_default_na=False)
+        if suffix in EXCEL:
+            frame = pd.read_excel(path, header=None, dtype=str, keep_default_na=False)
+        else:
+            frame = pd.read_parquet(path)
     except ImportError as error:
         raise SeriesError(f"{path.name}: {error}. Install it, or save the table as CSV in UTF-8.") from None
     except SeriesError:
@@ -38,9 +41,11 @@ def read_table(path):
     except Exception as error:  # a damaged Excel or Parquet file has many words for it
         found = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise SeriesError(f"{path.name} cannot be read ({found}). Save it anew, or as CSV in UTF-8.") from None
-    first = 2 if suffix in EXCEL else 1
-    frame.index = pd.RangeIndex(first, first + len(frame))
-    return as_text(frame), "Parquet" if suffix == ".parquet" else "Excel, its first sheet"
+    frame.index = pd.RangeIndex(1, 1 + len(frame))
+    if suffix == ".parquet":
+        return as_text(frame), "Parquet"
+    frame, header = _with_header(as_text(frame), path)
+    return frame, f"Excel, its first sheet, {header}"
 
 
 def _read_delimited(path):
@@ -60,9 +65,8 @@ def _read_delimited(path):
         frame.apply(lambda column: column.str.count(r"\r\n|\n|\r")).sum(axis=1).add(1).cumsum().shift(fill_value=0) + 1
     )
     frame.index = begins.astype(int)
-    frame = frame[(frame != "").any(axis=1)]  # what is not an empty line
     name = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}[delimiter]
-    frame, header = _with_header(frame)
+    frame, header = _with_header(frame, path)
     return frame, f"{name} between the fields{'' if quoting == csv.QUOTE_MINIMAL else ', no quoting'}, {header}"
 
 
@@ -135,11 +139,14 @@ def _reason(error):
     return text
 
 
-def _with_header(frame):
-    """(the rows, with the first as names of the columns where it is one, in words whether).
+def _with_header(frame, path):
+    """(the rows that are not empty, with the first as names of the columns where it is one, in words whether).
 
     It is one where a text's and a label's usual names are in it, or where a column whose values recur does not hold its value.
     """
+    frame = frame[(frame != "").any(axis=1)]
+    if frame.empty:
+        raise SeriesError(f"{path.name} is empty: expected a line per record.")
     first, rest = frame.iloc[0].str.strip(), frame.iloc[1:]
     repeated = [column for column in frame if 1 < rest[column].nunique() <= min(MOST_CLASSES, len(rest) / 2)]
     known = all(named(first, names) is not None for names in (TEXT_NAMES, LABEL_NAMES))

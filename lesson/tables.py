@@ -5,6 +5,7 @@ table stands here. Nothing is dropped, shifted or reordered without a word.
 """
 
 import math
+import re
 
 import pandas as pd
 
@@ -22,9 +23,12 @@ TEST_FRACTION, SPLIT_SEED = 0.2, 2018  # of a test set that is cut here
 
 def find_columns(frame, text_column=None, label_column=None):
     """(name of the text's column, of the label's, sentence with the reason of each). Raises SeriesError for none."""
+    if text_column is not None and text_column == label_column:
+        columns = ", ".join(map(str, frame.columns))
+        raise SeriesError(f"TEXT_COLUMN and LABEL_COLUMN are both {text_column!r}: expected two of {columns}.")
     found, reasons = {}, []
     for what, asked, known in [("LABEL_COLUMN", label_column, LABEL_NAMES), ("TEXT_COLUMN", text_column, TEXT_NAMES)]:
-        rest = [name for name in frame if name not in found.values()]
+        rest = [name for name in frame if name not in {text_column, label_column, *found.values()}]
         if asked is not None:
             if asked not in frame.columns:
                 raise SeriesError(f"{what} is {asked!r}: expected one of {', '.join(map(str, frame.columns))}.")
@@ -98,6 +102,10 @@ def load(place, text_column=None, label_column=None):
     rows, found = pd.concat(parts, ignore_index=True), len(said)
     rows = _drop(rows, rows["sentence"].str.strip() == "", "without a text", said)
     rows = _drop(rows, rows["name"] == "", "without a label", said)
+    spelling = _spelling(rows["name"].unique())
+    if other := [f"{name} as {written}" for name, written in sorted(spelling.items()) if name != written]:
+        said.append(f"Labels are written in one way: {', '.join(other[:5])}{' …' * (len(other) > 5)}.")
+    rows = rows.assign(name=rows["name"].map(spelling))
     rows = _drop(rows, rows.groupby("name")["sentence"].transform("nunique") < 2, "of a class with one text only", said)
     classes = _in_order(rows["name"].unique())
     if not 2 <= len(classes) <= MOST_CLASSES or len(rows) < FEWEST_SENTENCES:
@@ -203,13 +211,26 @@ def _drop(rows, bad, what, said):
 
 def _in_order(names):
     """Class names in order: numbers as numbers, words as words. Of two, the second is the positive one."""
+    return sorted(names, key=float if _are_numbers(names) else None)
+
+
+def _are_numbers(names):
     try:
-        numbers = {name: float(name) for name in names}
+        return all(math.isfinite(float(name)) for name in names)  # nan has no place in an order
     except ValueError:
-        return sorted(names)
-    return (
-        sorted(names, key=numbers.get) if all(map(math.isfinite, numbers.values())) else sorted(names)
-    )  # nan has no place
+        return False
+
+
+def _spelling(names):
+    """{label: how it is written}: 1.0 as 1 where all are numbers, True as true where all are true or false.
+
+    Programs differ in this: pandas writes whole numbers as 1.0 where one is lacking. 01 and 1 may be two codes.
+    """
+    if {name.lower() for name in names} <= {"true", "false"}:
+        return {name: name.lower() for name in names}
+    if _are_numbers(names):
+        return {name: re.sub(r"^(-?(?:0|[1-9][0-9]*))\.0+$", r"\1", name) for name in names}
+    return {name: name for name in names}
 
 
 def _split(rows, said):
@@ -224,6 +245,13 @@ def _split(rows, said):
         raise SeriesError(
             "all sentences to train on are of one class: expected two or more. Give other splits, or none."
         )
+    for split, part in rows.groupby("split"):
+        known, labels = (_in_order(of["name"].unique()) for of in (rows[rows["split"] == "train"], part))
+        if not set(known) & set(labels):
+            raise SeriesError(
+                f"{part['file'].iloc[0]}: the {split} set's labels are {', '.join(labels[:5])}, those to train on "
+                f"{', '.join(known[:5])}: expected the same, spelt alike. Mend the labels, or leave this set out."
+            )
     if unseen := sorted(set(rows["name"]) - set(rows.loc[rows["split"] == "train", "name"])):
         said.append(f"Nothing to train on has the label {', '.join(unseen)}: the model cannot learn it.")
     parts = {split: rows[rows["split"] == split] for split in ("train", "validation", "test")}

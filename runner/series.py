@@ -1,7 +1,7 @@
 """The series once: the notebooks one after the other into one run folder; what is finished there is not repeated."""
 
+from bookkeeping.folders import check_apart, run_folder
 from bookkeeping.parameters import typed
-from bookkeeping.runs import check_apart, run_folder
 from runner import paths
 from runner.ahead import look_ahead
 from runner.devices import check_gpus

@@ -3,8 +3,8 @@
 import os
 
 from bookkeeping import SeriesError
+from bookkeeping.folders import check_apart
 from bookkeeping.parameters import typed
-from bookkeeping.runs import check_apart
 from runner import paths
 from runner.ahead import look_ahead
 from runner.comparison import compare

@@ -19,7 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from bookkeeping import SeriesError, home
-from bookkeeping.runs import run_folder
+from bookkeeping.folders import run_folder
 
 NOTEBOOKS = home.ROOT / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))

@@ -1,5 +1,6 @@
 """What stands behind 05_evaluate: intervals, calibration, thresholds, rivals and scores, against known values and other code."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -219,6 +220,16 @@ def test_rivals_take_any_script_and_a_class_that_training_lacks():
         assert (chances[:, 1] == 0).all()
 
 
+@pytest.mark.parametrize("rare", [1, 12])
+def test_rivals_of_a_large_corpus_meet_its_rare_class(rare, monkeypatch):
+    monkeypatch.setattr(rivals, "MOST", 100)
+    train = pd.DataFrame({"sentence": ["many"] * 600, "label": 0})
+    train.loc[: rare - 1] = ["few", 1]
+    for chances in rivals.answers(train, ["few", "many"], "ab").values():
+        assert chances.sum(axis=1) == pytest.approx(1)
+    assert chances[0, 1] > chances[1, 1]
+
+
 def test_the_table_of_rivals_says_what_the_majority_earns():
     labels = np.repeat([0, 1], [30, 70])
     answers = {"model": np.eye(2)[labels], "majority": np.tile([0.0, 1.0], (100, 1))}
@@ -228,6 +239,16 @@ def test_the_table_of_rivals_says_what_the_majority_earns():
         0.7, 0.5, 0.5, 0, 0, 0,
     ]  # fmt: skip
     assert table.loc["majority", "f1"] == pytest.approx(2 * 0.7 / 1.7) and table.loc["majority", "macro_f1"] < 0.42
+
+
+@pytest.mark.parametrize(
+    ("wrong", "title"),
+    [(0, "No sentence is taken for another class."), (2, "Most often taken for another: praise for billing (2).")],
+)
+def test_the_confusion_matrix_names_a_mistake_only_where_there_is_one(wrong, title):
+    figure, words = evaluation.confusion_map([[3, 0, 0], [0, 4, 0], [wrong, 0, 2]], NAMES)
+    plt.close(figure)
+    assert words.endswith(title)
 
 
 # ---------------------------------------------------------------- the table of coverage

@@ -187,6 +187,15 @@ def test_columns_are_guessed_or_named(tmp_path):
         load(tmp_path / "own.csv", text_column="txt")
 
 
+def test_a_column_is_not_text_and_label_at_once(tmp_path):
+    rows_of(["x", "y"]).set_axis(["target", "gold"], axis=1).to_csv(tmp_path / "own.csv", index=False)
+    for asked in [{"text_column": "target"}, {"label_column": "gold"}]:
+        splits, classes, said = load(tmp_path / "own.csv", **asked)
+        assert classes == ["x", "y"] and "texts from column 'target'" in said and "labels from column 'gold'" in said
+    with pytest.raises(helpers.SeriesError, match="are both 'gold': expected two of target, gold"):
+        load(tmp_path / "own.csv", text_column="gold", label_column="gold")
+
+
 def test_what_is_dropped_is_counted_and_named(tmp_path):
     lines = [
         "text,label",
@@ -244,6 +253,73 @@ def test_a_class_that_only_the_test_set_has_is_named(tmp_path):
     assert "Nothing to train on has the label new" in load(tmp_path)[2]
 
 
+def rows_of(labels, n=30):
+    return pd.DataFrame(
+        {"text": [f"Sentence {i}." for i in range(n)], "label": [labels[i % len(labels)] for i in range(n)]}
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "classes", "words"),
+    [
+        (["0", "1"], ["0.0", "1.0", "1.00"], ["0", "1"], "0.0 as 0, 1.0 as 1, 1.00 as 1."),
+        (["True", "False"], ["true", "FALSE"], ["false", "true"], "FALSE as false, False as false, True as true."),
+        (["-1.0", "0.5", "2"], ["-1", "2.0"], ["-1", "0.5", "2"], "-1.0 as -1, 2.0 as 2."),
+        (["01.0", "1"], ["01.0", "1.0"], ["01.0", "1"], "1.0 as 1."),
+        (["01", "1"], ["01", "1"], ["01", "1"], ""),
+        (["0", "1", "x"], ["0.0", "1", "x"], ["0", "0.0", "1", "x"], ""),
+        (["True", "yes"], ["true", "yes"], ["True", "true", "yes"], ""),
+    ],
+)
+def test_a_class_that_the_splits_spell_differently_is_one(tmp_path, train, test, classes, words):
+    rows_of(train).to_csv(tmp_path / "train.csv", index=False)
+    rows_of(test).to_json(tmp_path / "test.jsonl", orient="records", lines=True)
+    splits, found, said = load(tmp_path)
+    assert sorted(found) == classes
+    assert f"Labels are written in one way: {words}" in said if words else "way" not in said
+    assert ("Nothing to train on has the label" in said) == (len(classes) > len(train))
+    assert splits["train"]["label"].nunique() == len(train)
+
+
+def test_numbers_are_the_same_classes_in_every_format(tmp_path):
+    rows = rows_of([0.0, 1.0])
+    rows.to_csv(tmp_path / "own.csv", index=False)
+    rows.to_json(tmp_path / "own.jsonl", orient="records", lines=True)
+    rows.to_excel(tmp_path / "own.xlsx", index=False)
+    assert [load(tmp_path / f"own.{suffix}")[1] for suffix in ("csv", "jsonl", "xlsx")] == [["0", "1"]] * 3
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_set_without_any_class_of_training_is_refused(tmp_path, split):
+    rows_of(["a", "b"]).to_csv(tmp_path / "train.csv", index=False)
+    rows_of(["-1"]).to_csv(tmp_path / f"{split}.csv", index=False)
+    with pytest.raises(
+        helpers.SeriesError, match=f"{split}.csv: the {split} set's labels are -1, those to train on a, b: "
+    ):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("first", [["text", "label"], ["body", "queue"], None])
+def test_a_sheet_loses_no_row_and_knows_its_lines(tmp_path, first):
+    rows = [[f"Sentence {i}.", f"k{i % 2}"] for i in range(20)]
+    sheet = [[None, None], *[first] * bool(first), *rows[:9], [None, None], *rows[9:], ["No label", None]]
+    pd.DataFrame(sheet).to_excel(tmp_path / "own.xlsx", index=False, header=False)
+    splits, classes, said = load(tmp_path / "own.xlsx")
+    assert pairs_of(splits, classes) == sorted(map(tuple, rows)) and "without a text" not in said
+    assert ("the first line names the columns" if first else "no line of names") in said
+    assert f"1 row without a label (own.xlsx, line {len(sheet)})" in said
+
+
+@pytest.mark.parametrize(
+    ("sheet", "words"),
+    [([["text", "text", "label"], ["a", "b", "c"]], "two columns are called 'text'"), ([], "is empty")],
+)
+def test_a_bad_sheet_gets_the_message_of_a_csv(tmp_path, sheet, words):
+    pd.DataFrame(sheet).to_excel(tmp_path / "own.xlsx", index=False, header=False)
+    with pytest.raises(helpers.SeriesError, match=f"own.xlsx:? {words}"):
+        load(tmp_path / "own.xlsx")
+
+
 def test_validation_drawn_from_a_table_has_each_class_and_no_text_of_training(tmp_path):
     rows = frame(120)
     pd.concat([rows, rows]).to_csv(tmp_path / "own.csv", index=False)
@@ -266,6 +342,7 @@ UNLABELLED = b"text,label,split\n" + b"".join(
     ("name", "content", "words"),
     [
         ("own.csv", b"", "own.csv is empty"),
+        ("own.csv", b",,\n,,\n", "own.csv is empty"),
         ("own.csv", GOOD.encode() + b"Caf\xe9.,k1\n", "own.csv, line 12: byte 0xe9 is not UTF-8"),
         ("own.csv", GOOD.encode() + b"one,two,k1\n", "own.csv: line 12: 3 fields where 2 were expected"),
         (
