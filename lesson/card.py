@@ -69,7 +69,7 @@ def _card(run, metrics, config):
         for metric, key in [("matthews_correlation", "mcc"), ("accuracy", "accuracy")]
     ]
     data = ModelCardData(
-        model_name=run["run"],
+        model_name=_without_path(run["run"]),
         base_model=base,
         license=licence,
         library_name="transformers",
@@ -77,7 +77,7 @@ def _card(run, metrics, config):
         eval_results=results,
     )
     body = [
-        f"# {run['run']}: {metrics['model']} fine-tuned on {metrics['corpus']}",
+        f"# {_without_path(run['run'])}: {metrics['model']} fine-tuned on {metrics['corpus']}",
         *_loading(config),
         *_scores(splits),
     ]

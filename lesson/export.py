@@ -1,7 +1,6 @@
 """A copy of the model in a folder of the reader's: whole or not at all, never mixed with what is there (06_save_and_load)."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import psutil
 
 from bookkeeping import SeriesError
 from bookkeeping.files import read_json, remove, replacing, write_json
+from bookkeeping.sums import sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "export.json"  # {"run": of which the copy is, "files": {name: SHA-256}}: by it an earlier export is known
@@ -39,9 +39,9 @@ def destination(export_dir, run_folder):
             f"EXPORT_DIR is {export_dir!r}, which cannot be written ({getattr(error, 'strerror', None) or error}): "
             "expected a folder, or a name for one, in a place where you may write."
         ) from None
-    if run_folder.resolve() in target.parents:
+    if run_folder.resolve() in (target, *target.parents):
         raise SeriesError(
-            f"EXPORT_DIR is {export_dir!r}, inside the run folder: expected a folder that no notebook replaces."
+            f"EXPORT_DIR is {export_dir!r}, in the run folder: expected a folder that no notebook replaces."
         )
     if free < needed:
         raise SeriesError(
@@ -49,6 +49,23 @@ def destination(export_dir, run_folder):
             "model. Make room, or name another place."
         )
     return target
+
+
+def check_model(run, *made_for):
+    """Raise SeriesError unless what was made for these runs is of `run`'s model as well (06_save_and_load).
+
+    Another EXPORT_DIR makes no other model: who only wants a copy need not judge and save again.
+    """
+    for other in made_for:
+        if (other.name, other.records["04_train"]) != (run.name, run.records["04_train"]):
+            raise SeriesError(
+                f"this notebook was begun for {_trained(run)}, and what was made since is of {_trained(other)}: run it again "
+                "from its parameters on."
+            )
+
+
+def _trained(run):
+    return f"the run {run.name!r}, trained {run.records['04_train']['finished']}"
 
 
 def fresh_process(program, question):
@@ -77,7 +94,7 @@ def copied(saved, target, run):
             for path in saved.iterdir():
                 shutil.copyfile(path, new / path.name)
             yield new
-            write_json(new / MARK, {"run": run, "files": {path.name: _sha256(path) for path in new.iterdir()}})
+            write_json(new / MARK, {"run": run, "files": {path.name: sha256(path) for path in new.iterdir()}})
     except OSError as error:
         raise SeriesError(
             f"the copy to {target} failed ({error.strerror or error}): make room there, or take another EXPORT_DIR."
@@ -102,11 +119,6 @@ def _ours(path):
     """Whether an earlier export left this file, or is the mark that one leaves."""
     try:
         marked = read_json(path.with_name(MARK))["files"]
-        return path.name == MARK or marked.get(path.name) == _sha256(path)
+        return path.name == MARK or marked.get(path.name) == sha256(path)
     except (AttributeError, KeyError, TypeError, ValueError, IsADirectoryError):  # no mark, or somebody else's
         return False
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -153,11 +153,12 @@ def by_feature(sentences, features, samples=2000):
 def by_length(sentences, parts=4):
     """DataFrame: n, accuracy and its Wilson interval, by number of words, in up to `parts` parts of like size (08_error_analysis)."""
     words = sentences["sentence"].str.split().str.len()
-    rows = sentences.groupby(pd.qcut(words, parts, duplicates="drop").rename("words"), observed=True)["right"]
+    part = pd.qcut(words, parts, labels=False, duplicates="drop").fillna(0)  # nan where all have as many words
+    rows = sentences.groupby(part)["right"]
     table = rows.agg(n="size", accuracy="mean")
     ends = [binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson") for _, right in rows]
     table[["low", "high"]] = [tuple(each) for each in ends]
-    ends = [(round(each.left) + 1, round(each.right)) for each in table.index]
+    ends = words.groupby(part).agg(["min", "max"]).to_numpy()
     table.index = [f"{low} to {high} words" if low < high else f"{high} words" for low, high in ends]
     return table
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from reader import Reader, record
 from test_lesson_01 import run_cells
 
 import helpers
@@ -124,4 +125,20 @@ def test_a_corpus_changed_midway_is_not_recorded(tmp_path):
     variables, _ = run_cells("02_load_cola", RUN="midway", CORPUS=own)
     variables["CORPUS"] = "practice"
     with pytest.raises(helpers.SeriesError, match="CORPUS was .* run the notebook again from its parameters on"):
-        exec("run.finish(files={'corpus': write_corpus}, sentences=sizes, **record)", variables)
+        exec("made_for.finish(files={'corpus': write_corpus}, sentences=sizes, **record)", variables)
+
+
+def test_sentences_loaded_for_other_parameters_are_not_recorded(tmp_path):
+    """The reader edits the parameters, begins anew, and runs the recording cell alone."""
+    reader = Reader("02_load_cola", RUN="begun", CORPUS=corpus(tmp_path / "eight", train=lines([1, 0] * 4))).run()
+    kept = record("begun", "02_load_cola")
+    for change in [{"CORPUS": corpus(tmp_path / "six")}, {"RUN": "begun-later"}, {"TEXT_COLUMN": "text"}]:
+        before = dict(reader.parameters)
+        reader.parameters |= change
+        with pytest.raises(helpers.SeriesError, match=f"{next(iter(change))} was .* again from its parameters on"):
+            reader.run("parameters", "helpers.begin", ".finish(")
+        reader.parameters = before
+    assert record("begun", "02_load_cola") == kept and kept["sentences"]["train"] == 8
+    assert not (helpers.RUNS / "begun-later" / "corpus").exists()
+    reader.run("parameters", "helpers.begin", ".finish(")  # back again: they are its own
+    assert record("begun", "02_load_cola") == kept

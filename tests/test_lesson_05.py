@@ -9,10 +9,12 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from reader import Reader
 from sklearn.metrics import matthews_corrcoef
 from test_series import NOTEBOOKS, base, execute, runs, series, tiny, vouch_for  # noqa: F401
 
 import helpers
+from lesson import card
 
 CELLS = nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells
 PROSE = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
@@ -45,7 +47,7 @@ def published(model):
 
 
 def test_the_ranges_in_the_prose_are_those_of_the_published_runs():
-    found = prose(r"`minilm` reaches (\.\d\d) to (\.\d\d) in our runs, a base-size model (\.\d\d) to (\.\d\d)")
+    found = prose(r"`minilm` reaches (\.\d\d) to (\.\d\d) with its recipe, a base-size model (\.\d\d) to (\.\d\d)")
     measured = [f(published(model)["test_mcc"]) for model in ("minilm", "all-mpnet-base-v2") for f in (min, max)]
     assert len(published("minilm")) >= 10 and len(published("all-mpnet-base-v2")) >= 3
     assert found == [round(value, 2) for value in measured]
@@ -167,7 +169,7 @@ def test_predict_py_uses_the_temperature_and_06_takes_it_along(base, tmp_path, c
 
 def test_05_killed_while_it_writes_is_run_again_and_nothing_is_lost(base, monkeypatch):  # noqa: F811
     variables = execute("05_evaluate", RUN="base")
-    record = next(c.source for c in nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells if "run.finish" in c.source)
+    record = next(c.source for c in nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells if ".finish(" in c.source)
     real = helpers.write_json
     for victim in ["metrics.json", "config.json"]:
 
@@ -263,7 +265,33 @@ def test_a_parameter_changed_halfway_is_refused_and_nothing_is_lost(base):  # no
     before = (base[0] / "metrics.json").read_text()
     variables = execute("05_evaluate", RUN="base")
     variables["BOOTSTRAP_SAMPLES"] = 200
-    record = next(c.source for c in nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells if "run.finish" in c.source)
+    record = next(c.source for c in nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells if ".finish(" in c.source)
     with pytest.raises(helpers.SeriesError, match="BOOTSTRAP_SAMPLES was 10000"):
         exec(record, variables)
     assert (base[0] / "metrics.json").read_text() == before
+
+
+@pytest.mark.parametrize(("name", "new"), [("RUN", "base-too"), ("BOOTSTRAP_SAMPLES", 5000)])
+@pytest.mark.parametrize("until", ["helpers.begin", "load_tokens", "frames.append", "rivals.answers"])
+def test_what_was_judged_for_other_parameters_is_not_recorded(base, name, new, until):  # noqa: F811
+    """The reader edits the parameters, begins anew, runs nothing or the first cells again, and then goes to the record."""
+    folders = base[0], Path(shutil.copytree(base[0], helpers.RUNS / "base-too", dirs_exist_ok=True))
+    files = ["metrics.json", "predictions.csv", "run.json", "model/config.json", "model/README.md"]
+    reader = Reader("05_evaluate", RUN="base", BOOTSTRAP_SAMPLES=200).run()
+    before = [(folder / file).read_text() for folder in folders for file in files]
+    reader.parameters[name] = new
+    reader.run(*range(reader.place("parameters"), 1 + reader.place(until)))
+    with pytest.raises(helpers.SeriesError, match=f"{name} was .* again from its parameters on"):
+        reader.run(".finish(")
+    assert [(folder / file).read_text() for folder in folders for file in files] == before
+
+
+def test_the_card_does_not_tell_where_the_run_lies(base, tmp_path):  # noqa: F811
+    """RUN may be a full path; a card is for others."""
+    folder = Path(shutil.copytree(base[0], tmp_path / "home" / "anna" / "run1"))
+    content = helpers.read_run(folder)
+    helpers.write_json(folder / "run.json", content | {"run": str(folder)}, sealed=True)
+    card.write_card(folder)
+    told = (folder / "model" / "README.md").read_text()
+    assert "anna" not in told and str(tmp_path) not in told
+    assert "\n# run1: " in told and re.search("^(- )?name: run1$", told, re.M)

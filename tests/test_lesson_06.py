@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from reader import Reader
 from scipy.stats import beta
 from test_lesson_05 import run_each_cell_twice
 from test_series import base, execute, runs, tiny, vouch_for  # noqa: F401
@@ -203,7 +204,7 @@ def test_an_earlier_export_is_replaced_whole(base, tmp_path):  # noqa: F811
     first = contents(tmp_path / "export")
     (tmp_path / "export" / "added_tokens.json").write_text("{}")  # what another version of transformers left …
     mark = json.loads(first["export.json"])
-    mark["files"]["added_tokens.json"] = export._sha256(tmp_path / "export" / "added_tokens.json")  # … in our export
+    mark["files"]["added_tokens.json"] = helpers.sha256(tmp_path / "export" / "added_tokens.json")  # … in our export
     (tmp_path / "export" / "export.json").write_text(json.dumps(mark))
     half = tmp_path / f".export.{subprocess.Popen([sys.executable, '-c', '']).pid}"  # of a process that was killed
     os.waitpid(int(half.suffix[1:]), 0)
@@ -211,6 +212,59 @@ def test_an_earlier_export_is_replaced_whole(base, tmp_path):  # noqa: F811
     six(tmp_path / "export")
     assert contents(tmp_path / "export") == first
     assert not half.exists()
+
+
+@pytest.fixture
+def other(base):  # noqa: F811
+    """A run with another model: the first one's, its answers turned round."""
+    folder = Path(shutil.copytree(base[0], helpers.RUNS / "other", dirs_exist_ok=True))
+    model = helpers.load_model(folder / "model")
+    model.classifier.weight.data *= -1
+    model.save_pretrained(folder / "model")
+    vouch_for(folder)
+    return folder
+
+
+@pytest.mark.parametrize("until", ["helpers.begin", "import ask", "pairs.minimal_pairs"])
+def test_a_model_loaded_for_another_run_is_neither_exported_nor_recorded(base, other, tmp_path, until):  # noqa: F811
+    """The reader edits RUN, begins anew, runs nothing or the first cells again, and then goes to the export."""
+    reader = Reader("06_save_and_load", RUN="base", EXPORT_DIR=str(tmp_path / "export")).run()
+    before = contents(tmp_path / "export"), (other / "run.json").read_text()
+    reader.parameters |= {"RUN": "other"}
+    reader.run(*range(reader.place("parameters"), 1 + reader.place(until)))
+    for cell in ["export.copied", ".finish("]:
+        with pytest.raises(helpers.SeriesError, match="begun for the run 'other'.* is of the run 'base'.* again"):
+            reader.run(cell)
+    assert (contents(tmp_path / "export"), (other / "run.json").read_text()) == before
+
+
+def test_a_model_saved_anew_is_exported_and_verdicts_of_the_one_before_are_not_recorded(base, other, tmp_path):  # noqa: F811
+    reader = Reader("06_save_and_load", RUN="base").run()
+    reader.parameters |= {"RUN": "other", "EXPORT_DIR": str(tmp_path / "export")}
+    reader.run("parameters", "helpers.begin", "import ask", "workbench", "export.copied")
+    assert json.loads((tmp_path / "export" / "export.json").read_text())["run"] == "other"
+    ours, theirs = (helpers.load_model(each).state_dict() for each in (tmp_path / "export", other / "model"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    with pytest.raises(helpers.SeriesError, match="begun for the run 'other'.* is of the run 'base'"):
+        reader.run(".finish(")
+
+
+def test_a_model_trained_again_since_is_not_exported(base, other, tmp_path):  # noqa: F811
+    reader = Reader("06_save_and_load", RUN="other", EXPORT_DIR=str(tmp_path / "export")).run()
+    content = helpers.read_run(other)
+    content["notebooks"]["04_train"]["finished"] = "2030-01-01T00:00:00+00:00"
+    helpers.write_json(other / "run.json", content, sealed=True)
+    with pytest.raises(helpers.SeriesError, match="'other', trained 2030.* is of the run 'other', trained 20[^3]"):
+        reader.run("parameters", "helpers.begin", "export.copied")
+
+
+def test_who_only_wants_a_copy_then_goes_straight_to_the_export(base, tmp_path):  # noqa: F811
+    reader = Reader("06_save_and_load", RUN="base").run()
+    reader.parameters |= {"EXPORT_DIR": str(tmp_path / "export")}
+    reader.run("parameters", "helpers.begin", "export.copied", ".finish(")
+    assert (tmp_path / "export" / "model.safetensors").exists()
+    record = helpers.read_run(base[0])["notebooks"]["06_save_and_load"]
+    assert record["parameters"]["EXPORT_DIR"] == str(tmp_path / "export")
 
 
 def of_another_save(folder):
@@ -249,7 +303,7 @@ BAD = [
     lambda folder: ("x" * 300, "cannot be written"),
     lambda folder: ("~nobody-of-this-name/x", "cannot be written"),
     lambda folder: ("/", "where a disk is mounted"),
-    lambda folder: (helpers.RUNS / "base" / "model" / "copy", "inside the run folder"),
+    lambda folder: (helpers.RUNS / "base" / "model" / "copy", "in the run folder"),
     lambda folder: (helpers.RUNS / "base", "holds "),
     lambda folder: (".", "holds "),
 ]

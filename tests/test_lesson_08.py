@@ -168,6 +168,37 @@ def test_the_correction_holds_back_what_chance_makes():
     assert 4 <= single <= 30 and kept <= 2
 
 
+@pytest.mark.parametrize(
+    "counts, labels",
+    [
+        ([2, 3, 4, 5, 6, 7, 8, 9], ["2 to 3 words", "4 to 5 words", "6 to 7 words", "8 to 9 words"]),
+        ([2] * 3 + [5] * 3 + [6, 8, 10, 12, 29, 30], ["2 words", "5 words", "6 to 10 words", "12 to 30 words"]),
+        ([1] * 9 + [4, 7], ["1 to 7 words"]),
+        ([5] * 8, ["5 words"]),
+        ([5], ["5 words"]),
+    ],
+)
+def test_parts_by_length_are_named_by_what_is_in_them(counts, labels):
+    sentences = pd.DataFrame({"sentence": ["so " * n for n in counts], "right": [n % 3 == 0 for n in counts]})
+    table = features.by_length(sentences)
+    assert list(table.index) == labels and table["n"].sum() == len(counts)
+    for label, row in table.iterrows():
+        ends = [int(end) for end in re.findall(r"\d+", label)]
+        own = sentences["right"][[ends[0] <= n <= ends[-1] for n in counts]]
+        assert (len(own), own.mean()) == (row["n"], row["accuracy"]) and row["low"] <= row["accuracy"] <= row["high"]
+
+
+def test_the_length_of_the_practice_corpus_begins_where_its_shortest_sentence_does():
+    raw = Path(helpers.ROOT, "data", "practice", "raw")
+    read = [helpers.read_sentences(raw / helpers.COLA_FILES[split]) for split in features.ROWS]
+    sentences = pd.concat(read, ignore_index=True).assign(right=True)
+    words = sentences["sentence"].str.split().str.len()
+    labels = list(features.by_length(sentences).index)
+    assert (labels[0].split()[0], labels[-1].split()[-2]) == (str(words.min()), str(words.max())) == ("2", "23")
+    kept = Path(helpers.ROOT, "notebooks", "08_error_analysis.ipynb").read_text(encoding="utf-8")
+    assert all(f"<th>{label}</th>" in kept for label in labels)
+
+
 # ---------------------------------------------------------------- BLiMP, in the real format, invented
 
 
