@@ -94,7 +94,8 @@ def copied(saved, target, run):
             for path in saved.iterdir():
                 shutil.copyfile(path, new / path.name)
             yield new
-            write_json(new / MARK, {"run": run, "files": {path.name: sha256(path) for path in new.iterdir()}})
+            name = Path(run).name if os.path.isabs(run) else run  # a place on this disk is nobody's business
+            write_json(new / MARK, {"run": name, "files": {path.name: sha256(path) for path in new.iterdir()}})
     except OSError as error:
         raise SeriesError(
             f"the copy to {target} failed ({error.strerror or error}): make room there, or take another EXPORT_DIR."

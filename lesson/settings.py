@@ -85,12 +85,16 @@ def choose(sweep, compare):
     return compare or next((name for name in ["PADDING", "MAX_LEN", *varying] if name in varying), None)
 
 
-def check_current(sweep, name, compared, compare):
-    """Raise SeriesError where SWEEP or COMPARE say something else than what was compared (07_compare_runs)."""
-    if sweep.name not in (name, None) or compared != choose(sweep, compare):
+def check_current(sweep, name, compared, compare, resampled_for, samples):
+    """Raise SeriesError where SWEEP, COMPARE or RESAMPLES say something else than what was compared (07_compare_runs).
+
+    resampled_for: (sweep, number of samples) that the intervals are of.
+    """
+    same = resampled_for[0] is sweep and resampled_for[1] == samples
+    if sweep.name not in (name, None) or compared != choose(sweep, compare) or not same:
         raise SeriesError(
-            f"what was compared here is {compared} in the sweep {sweep.name!r}; SWEEP or COMPARE changed since. Run this "
-            "notebook from its parameters on."
+            f"what was compared here is {compared} in the sweep {resampled_for[0].name!r}; SWEEP, COMPARE or RESAMPLES changed "
+            "since. Run this notebook from its parameters on."
         )
 
 

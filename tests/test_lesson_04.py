@@ -55,6 +55,19 @@ def checkpoint():
     return helpers.RUNS / "run" / "checkpoint.pt"
 
 
+def test_a_run_begun_anew_trains_with_the_classes_of_its_own_corpus(given, tmp_path):
+    """The reader writes another RUN, and runs the parameters, the cell that begins, and then the training."""
+    kernel = Reader("04_train", **given).until("helpers.source(savings.shrink_embeddings)")
+    rows = [f'{{"text": "Sentence {i}.", "label": "{["good", "bad"][i % 2]}"}}' for i in range(40)]
+    (tmp_path / "own.jsonl").write_text("\n".join(rows))
+    execute("02_load_cola", RUN="own", CORPUS=str(tmp_path / "own.jsonl"))
+    execute("03_tokenize", RUN="own", MODEL_NAME=helpers.load_tokens(helpers.RUNS / "run")[1]["model"])
+    kernel.parameters["RUN"] = "own"
+    kernel.run("parameters", "helpers.begin", TRAINING, "checkpoint.table()", "checkpoint.finish")
+    config = transformers.AutoConfig.from_pretrained(helpers.RUNS / "own" / "model")
+    assert config.id2label == {0: "bad", 1: "good"}
+
+
 @pytest.fixture(autouse=True)
 def no_checkpoint_of_another_test(runs):  # noqa: F811
     checkpoint().unlink(missing_ok=True)

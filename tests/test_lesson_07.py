@@ -98,7 +98,7 @@ def test_each_cell_run_twice_says_the_same(sweep, capsys, monkeypatch):
     assert (sweep / "summary.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("changed", [{"SWEEP": "other"}, {"COMPARE": "EPOCHS"}])
+@pytest.mark.parametrize("changed", [{"SWEEP": "other"}, {"COMPARE": "EPOCHS"}, {"RESAMPLES": 50}, {"found": "anew"}])
 def test_a_parameter_changed_since_is_said_where_something_is_concluded(sweep, changed):
     for i, (padding, epochs) in enumerate([("longest", 1), ("max_length", 1), ("longest", 2)]):
         write_run(sweep, f"run{i}", {"PADDING": padding, "EPOCHS": epochs, "SEED": 1}, answers(0.2, i))
@@ -106,9 +106,13 @@ def test_a_parameter_changed_since_is_said_where_something_is_concluded(sweep, c
     (sweep / "summary.csv").unlink()
     concluding = [source for source in SOURCES if "words.verdict(" in source or "summary" in source]
     assert len(concluding) == 2
+    if "found" in changed:  # the sweep is read again, and what was made of it is not
+        (find,) = [source for source in SOURCES if "sweeps.find(" in source]
+        exec(find, changed := dict(variables))
     for source in concluding:
         with pytest.raises(
-            helpers.SeriesError, match="SWEEP or COMPARE changed since. Run this notebook from its parameters"
+            helpers.SeriesError,
+            match="SWEEP, COMPARE or RESAMPLES changed since. Run this notebook from its parameters",
         ):
             exec(source, variables | changed)
         exec(source, variables)
