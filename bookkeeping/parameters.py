@@ -93,6 +93,7 @@ DECLARED = {
     "BLIMP_PAIRS": whole(0, 1000),
 }
 
+READ = {"CORPUS", "MODEL_NAME"}  # may name a file or folder: with other content the results are others
 NO_RESULT = {"RUN", "TRACK"}  # with others the results are the same: neither recorded nor compared
 
 

@@ -16,6 +16,16 @@ def sums(path, name):
     return {Path(name, one.relative_to(path)).as_posix(): sha256(one) for one in inside}
 
 
+def content_sum(path, most_bytes):
+    """SHA-256 of a file, or of the names and the content of those in a folder; of more than `most_bytes` there, their size."""
+    if path.is_file():
+        return sha256(path)
+    inside = sorted(one for one in path.rglob("*") if one.is_file())
+    size = {one: one.stat().st_size for one in inside}
+    about = [(str(one.relative_to(path)), sha256(one) if size[one] <= most_bytes else size[one]) for one in inside]
+    return hashlib.sha256(repr(about).encode()).hexdigest()
+
+
 def changed_file(folder, files, most_bytes=float("inf")):
     """The first of `files`, {name: SHA-256}, that is not in `folder` as it was written, or None.
 

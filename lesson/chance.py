@@ -170,7 +170,7 @@ def finding(bootstrap, student):
 
 
 def effect(columns, differences, level):
-    """{"mean", "low", "high", "here low", "here high", "finding"} of the pairs of one value (07_compare_runs).
+    """{"mean", "low", "high", "here low", "here high", "level", "finding"} of the pairs of one value (07_compare_runs).
 
     columns: the pairs' resampled differences [samples, pairs]; differences: those on the test set as it is [pairs].
     """
@@ -178,4 +178,6 @@ def effect(columns, differences, level):
     # runs with the same predictions, and only they, have the same MCC on every resampled test set
     words = finding(bootstrap, student) if columns.any() else "gives the same predictions as"
     names = ["low", "high", "here low", "here high"]
-    return {"mean": np.mean(differences)} | dict(zip(names, [*bootstrap, *student])) | {"finding": words}
+    return (
+        {"mean": np.mean(differences)} | dict(zip(names, [*bootstrap, *student])) | {"level": level, "finding": words}
+    )

@@ -102,7 +102,7 @@ def find_pairs(sweep, compared):
     """Pairs of runs that differ in `compared` alone, on the same test sentences (07_compare_runs).
 
     Returns {value: [(run of the reference, run of the value), ...]} of the values that have pairs; the first value is the
-    reference, which stands in no key.
+    reference, which stands in no key. Pairs of one seed that give the same answers count once.
     """
     reference, *others = sweep.levels.get(compared, [None])
     test_set = {run: number for number, members in enumerate(sweep.test_sets) for run in members}
@@ -112,7 +112,16 @@ def find_pairs(sweep, compared):
         a = run_of.get(tuple((sweep.values[b] | {compared: reference}).items()))
         if a in test_set and test_set[a] == test_set[b]:
             pairs[sweep.values[b][compared]].append((a, b))
-    return {value: found for value, found in pairs.items() if found}
+    return {value: _once(sweep, found) for value, found in pairs.items() if found}
+
+
+def _once(sweep, pairs):
+    """Pairs of runs without copies: of one seed with the same answers, as where a parameter that varies too does nothing."""
+    first = {}
+    for pair in pairs:
+        about = [(sweep.values[run].get("SEED"), sweep.answers[run]["prediction"].to_numpy().tobytes()) for run in pair]
+        first.setdefault(tuple(about), pair)
+    return list(first.values())
 
 
 def twins(sweep, runs):
@@ -122,7 +131,7 @@ def twins(sweep, runs):
         for own in sweep.test_sets
         for setting in runs["setting"].unique()
     ]
-    return [pair for group in groups for pair in zip(group[::2], group[1::2])]
+    return _once(sweep, [pair for group in groups for pair in zip(group[::2], group[1::2])])
 
 
 # ---------------------------------------------------------------- tables

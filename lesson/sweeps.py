@@ -117,6 +117,15 @@ def read(place, name, what, folder=None):
     return Sweep(name, what, folder, values, left_out=left_out, **parts)
 
 
+def _as_found(metrics, trained):
+    """A run's parameters, with what it became in place of "auto" and None: runs apart may have found other things."""
+    found = {"CORPUS": metrics.get("corpus"), "MODEL_NAME": metrics.get("model")}
+    found |= {name: trained.get(name.lower()) for name in ["PRECISION", "POOLING", "LEARNING_RATE"]}
+    found["PRECISION"] = {"no": "fp32"}.get(found["PRECISION"], found["PRECISION"])  # Accelerate's word
+    asked = metrics["parameters"]
+    return asked | {name: found[name] for name in found if found[name] and asked.get(name, ...) in ("auto", None)}
+
+
 def _read_run(folder):
     """{part of a Sweep: what it holds of one run}. Raises SeriesError with why the run is left out."""
     status = _json(folder / "state.json").get("status", "finished")  # a run made by hand has no state.json
@@ -125,6 +134,8 @@ def _read_run(folder):
     if not (folder / "metrics.json").exists():
         raise SeriesError("finished without 05_evaluate")
     record = _json(folder / "run.json")
+    if "04_train" in (known := record.get("notebooks", {})) and "05_evaluate" not in known:
+        raise SeriesError("trained again since 05_evaluate: run that, too")
     written = {name: sum for own in record.get("files", {}).values() for name, sum in own.items() if name in READ}
     if isinstance(folder, Path) and (name := changed_file(folder, written)):
         raise SeriesError(f"{name} is not as it was written: it was damaged, changed or removed since")
@@ -142,6 +153,7 @@ def _read_run(folder):
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SeriesError(f"metrics.json or predictions.csv is damaged ({type(error).__name__}: {error})") from None
     history = None if history is None else history.set_index("epoch")
+    metrics["parameters"] = _as_found(metrics, record.get("notebooks", {}).get("04_train", {}))
     return {"metrics": metrics, "histories": history, "answers": answers, "records": record.get("notebooks", {})}
 
 

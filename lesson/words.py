@@ -32,7 +32,7 @@ def _clause(value, effect, count, reference):
     count = f"{count} {'pair' if count == 1 else 'pairs'}"
     if "same predictions" in effect["finding"]:
         return f"{value} gives identical predictions for every test sentence ({count})"
-    ends = "95 % interval {low:+.3f} to {high:+.3f}".format(**effect)
+    ends = "{level:.3g} % interval {low:+.3f} to {high:+.3f}".format(**effect | {"level": 100 * effect["level"]})
     if not np.isnan(effect["here low"]):
         ends += ", on these sentences {here low:+.3f} to {here high:+.3f}".format(**effect)
     return f"{value} scores {effect['mean']:+.3f} MCC ({ends}, {count}): it {effect['finding']} {reference}"

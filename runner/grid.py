@@ -1,13 +1,19 @@
 """Which runs a call asks for: their parameters, their folders, and what they share."""
 
+import functools
 import itertools
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bookkeeping import SeriesError
-from bookkeeping.parameters import NO_RESULT
+from bookkeeping.parameters import NO_RESULT, READ
+from bookkeeping.sums import content_sum
 from runner import paths
 from runner.notebooks import code_of, short_hash
+from runner.state import LARGE
+
+MANY = 1000  # files; a folder of more is no corpus and no model
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,26 @@ def make_run(name, stems, asked, notebooks, parent=None):
         stem: {p.name: asked.get(p.name, p.default) for p in notebooks[stem].values() if p.name not in NO_RESULT}
         for stem in stems
     }
+    for own in values.values():
+        own |= {f"content of {name}": found for name in READ & own.keys() if (found := content_of_path(own[name]))}
     return Run(name, tuple(stems), of, values, {stem: code_of(stem) for stem in stems}, parent)
+
+
+def content_of_path(value):
+    """A checksum of the file or folder that a parameter names, or None where it is a name of something else."""
+    try:
+        path = paths.ROOT / value
+        if not Path(value).name or not path.exists():
+            return None
+        inside = [one for one in itertools.islice(path.rglob("*"), MANY) if one.is_file()]
+        return _sum_of(path, max(one.stat().st_mtime_ns for one in [path, *inside])) if len(inside) < MANY else None
+    except (OSError, ValueError):  # the notebook will say why it cannot be read
+        return None
+
+
+@functools.cache  # the runs of a sweep name the same
+def _sum_of(path, changed):
+    return content_sum(path, LARGE)[:12]
 
 
 def make_grid(sweep, values, stems, notebooks):

@@ -21,6 +21,9 @@ from runner.terminal import console, print_rows, shown
 FOR_WORKERS = ("BERT_DATA", "HF_HUB_OFFLINE", "ACCELERATE_USE_CPU")  # what a cluster's workers are told of this call
 
 
+ONE_MODEL = ("EXPORT_DIR", "PUSH_TO")
+
+
 def sweep(options, values, notebooks):
     """A grid of runs, then the notebooks that compare them. Returns the exit code."""
     name = typed("SWEEP", "sweep" if options.sweep is None else options.sweep)
@@ -30,6 +33,7 @@ def sweep(options, values, notebooks):
     for key in [key for own in comparing.values() for key in own if len(values.get(key, [])) > 1]:
         raise SeriesError(f"{key} takes one value: it belongs to the notebook that compares the runs")
     runs = make_grid(name, values, stems, notebooks)
+    check_whole(options, values, runs, name)
     for run in runs:
         check_folder(run)
     if options.count:
@@ -42,6 +46,24 @@ def sweep(options, values, notebooks):
     if options.index is not None and options.index not in range(len(runs)):
         raise SeriesError(f"--index must be from 0 to {len(runs) - 1}")
     return execute_sweep(options, values, runs, comparing, name)
+
+
+def check_whole(options, values, runs, name):
+    """Refuse a call without the parameters of its sweep, and one place for the models of several runs."""
+    begun = {path.parent.name for path in (paths.RUNS / name).glob("[!.]*/state.json")}
+    if others := sorted(begun - {run.folder.name for run in runs}) if not values else []:
+        raise SeriesError(
+            f"this call names no parameter, and {shown(paths.RUNS / name)} holds {', '.join(others[:3])}"
+            f"{' …' * (len(others) > 3)}: say the same -p as before to go on there, or choose another --sweep"
+        )
+    if (
+        (one := [key for key in ONE_MODEL if values.get(key, [None]) != [None]])
+        and len(runs) > 1
+        and options.index is None
+    ):
+        raise SeriesError(
+            f"{one[0]} is a place for one model, and these are {len(runs)} runs: leave it out, or name one run"
+        )
 
 
 def check_folder(run):
@@ -61,6 +83,8 @@ def execute_sweep(options, values, runs, comparing, name):
     picked = runs if options.index is None else [runs[options.index]]
     if options.retry_failed:
         picked = [run for run in picked if state_of(run).get("status") == "failed"]
+        if not picked:
+            print("none of these runs has failed")
     states = [(run, state_of(run)) for run in picked]
     open_runs = [run for run, state in states if options.again or not is_finished(run, state)]
     if finished := [(run, state) for run, state in states if run not in open_runs]:

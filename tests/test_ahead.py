@@ -136,6 +136,13 @@ def test_a_copy_in_the_run_folder_is_refused_before_01_and_there_is_a_run_folder
     assert series.executed == [] and not list(paths.RUNS.rglob("state.json"))
 
 
+def test_a_sweep_has_no_one_place_for_its_models(series, tmp_path, capsys):
+    for name in ("EXPORT_DIR", "PUSH_TO"):
+        assert series.main(["-p", "SEED", "1", "2", "--until", "06", "-p", name, str(tmp_path / "out")]) == 2
+        assert f"{name} is a place for one model, and these are 2 runs" in capsys.readouterr().err
+    assert series.executed == []
+
+
 def test_one_wrong_model_of_a_sweep_stops_it_before_any_run(series, capsys):
     assert series.main(["-p", "MODEL_NAME", "minilm", "/no/such"]) == 2 and series.executed == []
     assert "MODEL_NAME is '/no/such': there is no such folder" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from scipy.stats import binom, bootstrap, ttest_1samp
 from sklearn.metrics import matthews_corrcoef
 
 import helpers
-from lesson import chance, settings, simulation, words
+from lesson import chance, settings, simulation, sweeps, words
 
 matplotlib.use("agg")
 NOTEBOOKS = Path(helpers.ROOT, "notebooks")
@@ -100,9 +100,46 @@ def write_run(sweep, name, parameters, prediction, label=LABEL, validation=None,
         else {"03_tokenize": {"longest": longest, "seconds": 5.0, "finished": "then", "parameters": {}}}
     )
     training = {"seconds": 130.0, "finished": name, "parameters": parameters, "threads": threads}
-    (sweep / name / "run.json").write_text(json.dumps({"notebooks": tokens | {"04_train": training}}))
+    (sweep / name / "run.json").write_text(
+        json.dumps({"notebooks": tokens | {"04_train": training, "05_evaluate": {}}})
+    )
     (sweep / name / "metrics.json").write_text(json.dumps(metrics))
     (sweep / name / "state.json").write_text(json.dumps({"status": "finished"}))
+
+
+def test_copies_of_a_pair_are_no_more_evidence(sweep):
+    """MAX_LEN 64 and 128 give the same predictions: three seeds at two rates are three pairs, not six."""
+    for seed, rate, max_len in itertools.product([1, 2, 3], [1e-5, 1e-4], [64, 128]):
+        parameters = {"LEARNING_RATE": rate, "MAX_LEN": max_len, "SEED": seed}
+        write_run(sweep, f"{seed},{rate},{max_len}", parameters, answers(0.2, seed + 10 * (rate > 5e-5)))
+    found = sweeps.find("mine")
+    pairs = settings.find_pairs(found, "LEARNING_RATE")
+    assert {value: len(own) for value, own in pairs.items()} == {1e-4: 3}
+    assert len(settings.twins(found, settings.table(found))) == 2
+    assert len(settings.find_pairs(found, "MAX_LEN")[128]) == 6, "other answers, so other pairs"
+
+
+def test_what_auto_became_tells_settings_apart_and_what_was_asked_by_name_does_not(sweep):
+    auto = {"CORPUS": "auto", "MODEL_NAME": "auto", "PRECISION": "auto", "LEARNING_RATE": None}
+    asked = {"CORPUS": "cola", "MODEL_NAME": "tiny", "PRECISION": "bf16", "LEARNING_RATE": 1e-4}
+    for seed, (own, precision) in enumerate([(auto, "bf16"), (asked, "bf16"), (auto, "no")]):
+        write_run(sweep, f"SEED={seed}", own | {"SEED": seed}, answers(0.2, seed))
+        record = json.loads((sweep / f"SEED={seed}/run.json").read_text())
+        record["notebooks"]["04_train"] |= {"precision": precision, "learning_rate": 1e-4}
+        (sweep / f"SEED={seed}/run.json").write_text(json.dumps(record))
+    found = sweeps.find("mine")
+    assert found.levels == {"PRECISION": ["bf16", "fp32"], "SEED": [0, 1, 2]}
+    assert settings.table(found)["setting"].value_counts().tolist() == [2, 1]
+
+
+def test_a_run_trained_again_since_its_scores_is_left_out(sweep):
+    for seed in [1, 2]:
+        write_run(sweep, f"SEED={seed}", {"SEED": seed}, answers(0.2, seed))
+    record = json.loads((sweep / "SEED=1/run.json").read_text())
+    del record["notebooks"]["05_evaluate"]
+    (sweep / "SEED=1/run.json").write_text(json.dumps(record))
+    found = sweeps.find("mine")
+    assert list(found.metrics) == ["SEED=2"] and "trained again since" in found.left_out["SEED=1"]
 
 
 def test_a_known_difference_is_found_and_every_figure_is_right(sweep, capsys):

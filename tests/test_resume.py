@@ -86,6 +86,29 @@ def put_record(folder, **parameters):
     return records
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_table_that_was_edited_is_read_again_and_mixes_with_no_sweep(quick, capsys, tmp_path, folder):
+    place = tmp_path / "own" if folder else tmp_path / "own.csv"
+    table = place / "train.csv" if folder else place
+    table.parent.mkdir(exist_ok=True)
+    table.write_text("text,label\nOne.,1\n")
+    once, sweep = ["-p", "CORPUS", str(place), "-p", "RUN", "x"], ["-p", "CORPUS", str(place), "-p", "SEED", "1", "2"]
+    assert quick.main(once) == quick.main(sweep) == 0
+    executed = len(quick.executed)
+    table.write_bytes(table.read_bytes())
+    os.utime(table)  # a copy of the same
+    assert quick.main(once) == quick.main(sweep) == 0
+    assert [one for one in quick.executed[executed:] if "07" not in one] == []
+    table.write_text("text,label\nOne.,0\n")
+    executed = len(quick.executed)
+    assert quick.main(once) == 0 and quick.executed[executed] == "x 01"
+    capsys.readouterr()
+    assert quick.main([*sweep, "3"]) == 2
+    assert re.search(
+        "holds a finished run with content of CORPUS '.*' .now '.*'.: choose another", capsys.readouterr().err
+    )
+
+
 def test_a_run_that_was_changed_by_hand_is_not_called_finished(quick, capsys):
     assert quick.main(["-p", "RUN", "x"]) == 0
     folder = paths.RUNS / "x"

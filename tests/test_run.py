@@ -330,6 +330,20 @@ def test_a_shorter_until_forgets_nothing(quick, capsys):
     assert quick.executed[done + 3 :].count("other 07") == 0
 
 
+def test_a_sweep_is_not_gone_on_with_without_its_parameters(quick, capsys):
+    assert quick.main(["--sweep", "night", "-p", "SEED", "1", "2"]) == 0
+    executed = len(quick.executed)
+    for again in (["--sweep", "night"], ["--sweep", "night", "--retry-failed"], ["--sweep", "night", "--count"]):
+        assert quick.main(again) == 2
+        assert (
+            "names no parameter, and " in (said := capsys.readouterr().err)
+            and "SEED=1, SEED=2: say the same -p" in said
+        )
+    assert quick.main(["--sweep", "night", "-p", "SEED", "1", "2", "--retry-failed"]) == 0
+    assert "none of these runs has failed" in capsys.readouterr().out
+    assert [one for one in quick.executed[executed:] if "07" not in one] == []
+
+
 def test_a_run_folder_is_not_deleted_for_a_state_that_cannot_be_read(quick, capsys, monkeypatch):
     grid = ["-p", "SEED", "1", "2"]
     folder = paths.RUNS / "sweep/SEED=1"
