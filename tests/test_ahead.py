@@ -83,7 +83,7 @@ def test_a_folder_of_tables_is_looked_at_and_what_02_has_read_is_not_asked_for_a
     for arguments in calls:
         assert series.main([*arguments, "--until", "03"] if arguments is calls[0] else arguments) == 0
     executed = len(series.executed)
-    (folder / "train.csv").unlink()
+    shutil.rmtree(folder)
     for arguments, again in zip(calls, (["default 04", "default 05", "default 06"], [])):
         assert series.main(arguments) == 0
         assert [text for text in series.executed[executed:] if "07" not in text] == again
@@ -91,7 +91,11 @@ def test_a_folder_of_tables_is_looked_at_and_what_02_has_read_is_not_asked_for_a
     capsys.readouterr()
     for arguments in calls:
         assert series.main([*arguments, "--again"]) == 2
-        assert "in_domain_train.tsv" in capsys.readouterr().err
+        assert f"CORPUS is '{folder}': expected" in capsys.readouterr().err
+    folder.mkdir()
+    GOOD.to_csv(folder / "test.csv", index=False)  # other content than before, without what is trained on
+    for arguments, words in zip(calls, ["in_domain_train.tsv", "holds a finished run with content of CORPUS"]):
+        assert series.main(arguments) == 2 and words in capsys.readouterr().err
     assert len(series.executed) == executed
 
 
