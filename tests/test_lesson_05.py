@@ -39,17 +39,18 @@ def prose(pattern):
 
 
 def published(model):
-    """The rows of results/cola/runs.csv for the defaults of 04 with `model`, in whatever batch they were run."""
+    """The rows of results/cola/runs.csv for the defaults of 04 with `model`, and for recipes/base.yaml, in whatever batch."""
     rows = pd.read_csv(Path(helpers.ROOT, "results", "cola", "runs.csv"))
-    defaults = {"max_len": 64, "padding": "longest", "warmup_fraction": 0.0, "epochs": 4}
+    defaults = {"max_len": 64, "padding": "longest", "epochs": 4}
     rows = rows[(rows["model"] == model) & (rows[list(defaults)] == pd.Series(defaults)).all(axis=1)]
-    return rows[rows["learning_rate"] == (1e-4 if model == "minilm" else 2e-5)]
+    recipes = [(1e-4, 0.0)] if model == "minilm" else [(2e-5, 0.0), (3e-5, 0.1)]
+    return rows[[pair in recipes for pair in zip(rows["learning_rate"], rows["warmup_fraction"])]]
 
 
 def test_the_ranges_in_the_prose_are_those_of_the_published_runs():
     found = prose(r"`minilm` reaches (\.\d\d) to (\.\d\d) with its recipe, a base-size model (\.\d\d) to (\.\d\d)")
     measured = [f(published(model)["test_mcc"]) for model in ("minilm", "all-mpnet-base-v2") for f in (min, max)]
-    assert len(published("minilm")) >= 10 and len(published("all-mpnet-base-v2")) >= 3
+    assert len(published("minilm")) >= 10 and len(published("all-mpnet-base-v2")) >= 18
     assert found == [round(value, 2) for value in measured]
 
 
