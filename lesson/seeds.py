@@ -34,6 +34,7 @@ def of(run):
     Where there are none, of the runs that come with the project: verdicts without a text.
     """
     own, place = read_json(run.folder / "metrics.json"), run.folder.parent
+    own["parameters"] = sweeps.as_found(own, run.records["04_train"])
     alike = [
         name for name, other in _beside(run).items() if _setting(other) == _setting(own) and _seed(other) != _seed(own)
     ]

@@ -117,7 +117,7 @@ def read(place, name, what, folder=None):
     return Sweep(name, what, folder, values, left_out=left_out, **parts)
 
 
-def _as_found(metrics, trained):
+def as_found(metrics, trained):
     """A run's parameters, with what it became in place of "auto" and None: runs apart may have found other things."""
     found = {"CORPUS": metrics.get("corpus"), "MODEL_NAME": metrics.get("model")}
     found |= {name: trained.get(name.lower()) for name in ["PRECISION", "POOLING", "LEARNING_RATE"]}
@@ -153,7 +153,7 @@ def _read_run(folder):
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SeriesError(f"metrics.json or predictions.csv is damaged ({type(error).__name__}: {error})") from None
     history = None if history is None else history.set_index("epoch")
-    metrics["parameters"] = _as_found(metrics, record.get("notebooks", {}).get("04_train", {}))
+    metrics["parameters"] = as_found(metrics, record.get("notebooks", {}).get("04_train", {}))
     return {"metrics": metrics, "histories": history, "answers": answers, "records": record.get("notebooks", {})}
 
 
