@@ -13,7 +13,7 @@ from runner import paths
 from runner.notebooks import code_of, short_hash
 from runner.state import LARGE
 
-MANY = 1000  # files; a folder of more is no corpus and no model
+MANY = 1000  # files and folders; what holds more is no corpus and no model
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def content_of_path(value):
         path = paths.ROOT / value
         if not Path(value).name or not path.exists():
             return None
-        inside = [one for one in itertools.islice(path.rglob("*"), MANY) if one.is_file()]
+        inside = list(itertools.islice(path.rglob("*"), MANY))
         return _sum_of(path, max(one.stat().st_mtime_ns for one in [path, *inside])) if len(inside) < MANY else None
     except (OSError, ValueError):  # the notebook will say why it cannot be read
         return None

@@ -14,6 +14,7 @@ from runner.notebooks import TRAINING
 from runner.state import (
     code_changed,
     content_of,
+    finished_otherwise,
     is_finished,
     made_by_hand,
     stamp_of,
@@ -27,6 +28,9 @@ from runner.terminal import duration, shown
 def execute_run(run, call, say=None):
     """Bring a run folder to its end, when nobody else is at work in it; return its state. Here or on a cluster's worker."""
     with in_turn(run.folder, call, say):
+        state = state_of(run)
+        if state.get("call") != call.alive.name and (why := finished_otherwise(run, state)):
+            return {"status": "failed", "error": why}  # not written down: the folder is another call's
         return bring_to_end(run, call, say)
 
 

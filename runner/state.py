@@ -5,6 +5,7 @@ import traceback
 from bookkeeping.files import read_json, write_json
 from bookkeeping.reading import READERS
 from bookkeeping.sums import changed_file
+from runner.terminal import shown
 
 LARGE = 10_000_000  # bytes; a sweep of a hundred runs is not read through to say that it is finished
 
@@ -35,6 +36,14 @@ def differences(run, state):
     """{name: (then, now)} of the parameters of a run folder that are not those of `run`."""
     then, now = state.get("parameters", {}), run.parameters
     return {name: (then[name], now[name]) for name in then.keys() & now.keys() if then[name] != now[name]}
+
+
+def finished_otherwise(run, state):
+    """Why a folder of a sweep is not ours to begin anew: it holds a finished run with other parameters. Else None."""
+    if state.get("status") != "finished" or not (changed := differences(run, state)):
+        return None
+    was = ", ".join(f"{key} {then!r} (now {now!r})" for key, (then, now) in sorted(changed.items()))
+    return f"{shown(run.folder)} holds a finished run with {was}: choose another --sweep, or delete it"
 
 
 def still_done(run, state, going_on=True):

@@ -15,13 +15,11 @@ from runner.parameters import check_place
 from runner.places import place_of
 from runner.progress import run_sweep
 from runner.results import print_failures, sweep_rows
-from runner.state import changed_by_hand, code_changed, differences, is_finished, made_by_hand, state_of
+from runner.state import changed_by_hand, code_changed, finished_otherwise, is_finished, made_by_hand, state_of
 from runner.terminal import console, print_rows, shown
 
 FOR_WORKERS = ("BERT_DATA", "HF_HUB_OFFLINE", "ACCELERATE_USE_CPU")  # what a cluster's workers are told of this call
-
-
-ONE_MODEL = ("EXPORT_DIR", "PUSH_TO")
+ONE_MODEL = ("EXPORT_DIR", "PUSH_TO")  # each run of a sweep would replace what the one before put there
 
 
 def sweep(options, values, notebooks):
@@ -33,7 +31,7 @@ def sweep(options, values, notebooks):
     for key in [key for own in comparing.values() for key in own if len(values.get(key, [])) > 1]:
         raise SeriesError(f"{key} takes one value: it belongs to the notebook that compares the runs")
     runs = make_grid(name, values, stems, notebooks)
-    check_whole(options, values, runs, name)
+    check_whole(values, runs, name)
     for run in runs:
         check_folder(run)
     if options.count:
@@ -48,22 +46,17 @@ def sweep(options, values, notebooks):
     return execute_sweep(options, values, runs, comparing, name)
 
 
-def check_whole(options, values, runs, name):
+def check_whole(values, runs, name):
     """Refuse a call without the parameters of its sweep, and one place for the models of several runs."""
     begun = {path.parent.name for path in (paths.RUNS / name).glob("[!.]*/state.json")}
-    if others := sorted(begun - {run.folder.name for run in runs}) if not values else []:
+    if not values and (others := sorted(begun - {run.folder.name for run in runs})):
         raise SeriesError(
             f"this call names no parameter, and {shown(paths.RUNS / name)} holds {', '.join(others[:3])}"
             f"{' …' * (len(others) > 3)}: say the same -p as before to go on there, or choose another --sweep"
         )
-    if (
-        (one := [key for key in ONE_MODEL if values.get(key, [None]) != [None]])
-        and len(runs) > 1
-        and options.index is None
-    ):
-        raise SeriesError(
-            f"{one[0]} is a place for one model, and these are {len(runs)} runs: leave it out, or name one run"
-        )
+    one = [key for key in ONE_MODEL if values.get(key, [None]) != [None]]
+    if one and len(runs) > 1:
+        raise SeriesError(f"{one[0]} is a place for one model, and these are {len(runs)} runs: leave it out")
 
 
 def check_folder(run):
@@ -74,9 +67,8 @@ def check_folder(run):
         raise SeriesError(f"{shown(run.folder)} holds a run made by hand, or its state.json is damaged: move it away")
     if changed_by_hand(run, state):
         raise SeriesError(f"{shown(run.folder)} was finished and then changed by hand: move it away, or delete it")
-    if state.get("status") == "finished" and (changed := differences(run, state)):
-        was = ", ".join(f"{key} {then!r} (now {now!r})" for key, (then, now) in sorted(changed.items()))
-        raise SeriesError(f"{shown(run.folder)} holds a finished run with {was}: choose another --sweep, or delete it")
+    if why := finished_otherwise(run, state):
+        raise SeriesError(why)
 
 
 def execute_sweep(options, values, runs, comparing, name):
@@ -100,6 +92,8 @@ def execute_sweep(options, values, runs, comparing, name):
                 many = f"{len(open_runs)} run{'s' * (len(open_runs) > 1)}"
                 console.print(f"{many} to do, into {shown(paths.RUNS / name)}, {at_once}")
                 run_sweep(open_runs, call, submit)
+            for run in open_runs:
+                check_folder(run)  # another call may have finished it with other parameters meanwhile
         if options.index is not None:
             return print_failures(picked) and 1
         broken = comparing and compare(runs, comparing, values, name, call)

@@ -11,7 +11,7 @@ import pytest
 from toy import PATIENCE, call, edit, executed, forget, has_begun, start, wait_until, write_toy
 
 from bookkeeping import locks
-from runner import paths
+from runner import grid, paths
 
 
 def contents(folder):
@@ -107,6 +107,15 @@ def test_a_table_that_was_edited_is_read_again_and_mixes_with_no_sweep(quick, ca
     assert re.search(
         "holds a finished run with content of CORPUS '.*' .now '.*'.: choose another", capsys.readouterr().err
     )
+
+
+def test_a_folder_of_many_files_is_not_read_through(tmp_path, monkeypatch):
+    for i in range(4):
+        (tmp_path / f"{i}/inside").mkdir(parents=True)
+    assert grid.content_of_path(str(tmp_path))
+    monkeypatch.setattr(grid, "MANY", 4)
+    monkeypatch.setattr(grid, "content_sum", lambda *_: pytest.fail("was read"))
+    assert grid.content_of_path(str(tmp_path)) is None
 
 
 def test_a_run_that_was_changed_by_hand_is_not_called_finished(quick, capsys):

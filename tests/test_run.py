@@ -15,11 +15,12 @@ import types
 from pathlib import Path
 
 import pytest
+from test_resume import contents
 from toy import PATIENCE, TOY, call, edit, executed, forget, has_begun, kernels, start, wait_until, write_toy
 
 from bookkeeping import SeriesError
 from bookkeeping.files import read_json, write_json
-from runner import devices, paths, progress, terminal
+from runner import devices, paths, progress, sweep, terminal
 from runner.grid import make_grid, slug
 from runner.locks import Call
 from runner.notebooks import EVALUATION, chosen, code_of, read_notebooks
@@ -342,6 +343,25 @@ def test_a_sweep_is_not_gone_on_with_without_its_parameters(quick, capsys):
     assert quick.main(["--sweep", "night", "-p", "SEED", "1", "2", "--retry-failed"]) == 0
     assert "none of these runs has failed" in capsys.readouterr().out
     assert [one for one in quick.executed[executed:] if "07" not in one] == []
+
+
+def test_two_calls_at_once_under_one_name_lose_nothing(quick, capsys, monkeypatch):
+    """Another call begins and ends between this one's look at the folders and its first run."""
+    real, grid = sweep.look_ahead, ["-p", "SEED", "1", "2", "-p", "NAP"]
+    folders = [paths.RUNS / "sweep" / name for name in ("SEED=1", "SEED=2")]
+
+    def meanwhile(*_):
+        monkeypatch.setattr(sweep, "look_ahead", real)
+        assert quick.main([*grid, "1"]) == 0
+        found.append([contents(folder) for folder in folders])
+
+    for again in [], ["--again"]:
+        found = []
+        monkeypatch.setattr(sweep, "look_ahead", meanwhile)
+        assert quick.main([*grid, "2", *again]) == 2
+        assert "holds a finished run with NAP 1.0 (now 2.0): choose another --sweep" in capsys.readouterr().err
+        assert [contents(folder) for folder in folders] == found[0] and found[0][0]
+        shutil.rmtree(paths.RUNS)
 
 
 def test_a_run_folder_is_not_deleted_for_a_state_that_cannot_be_read(quick, capsys, monkeypatch):
