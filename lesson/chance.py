@@ -138,18 +138,39 @@ def pooled_spread(runs):
     return (np.sqrt(squares / freedom) if freedom else np.nan), freedom
 
 
-def noise_table(sweep, alive, seed_noise, freedom, sentence_noise):
-    """DataFrame of both kinds of chance and their sum: standard deviation of a test MCC, low and high of its interval (07_compare_runs).
+def luck_with_sentences(resampled, groups):
+    """The part of the variance over seeds that is luck with these test sentences, and shrinks with more of them (07_compare_runs).
 
-    alive: the runs that both were measured on; freedom: degrees of freedom of seed_noise. What is unknown is nan.
+    resampled: {run: its MCCs on resampled test sets}; groups: lists of runs of one setting. Half the variance of the difference
+    of two runs over test sets, mean over neighbours; nan where no setting has two.
+    """
+    pairs = [pair for runs in groups for pair in zip(runs, runs[1:])]
+    return np.mean([(resampled[a] - resampled[b]).var() / 2 for a, b in pairs]) if pairs else np.nan
+
+
+def both_noises(seed_noise, sentence_noise, luck):
+    """Standard deviation of an MCC by the seed and by the test sentences together; arrays welcome (07_compare_runs).
+
+    luck: the variance that lies in both, a seed's luck with these sentences, and counts once (see luck_with_sentences). It is
+    part of either, so that both together are no less than one of them.
+    """
+    seeds, sentences = seed_noise**2, sentence_noise**2
+    return np.sqrt(seeds + sentences - np.minimum(luck, np.minimum(seeds, sentences)))
+
+
+def noise_table(sweep, alive, seed_noise, freedom, sentence_noise, luck):
+    """DataFrame of each kind of chance and of both: standard deviation of a test MCC, low and high of its interval (07_compare_runs).
+
+    alive: the runs that both were measured on; freedom: degrees of freedom of seed_noise; luck: see both_noises. What is unknown
+    is nan.
     """
     generator, kinds = np.random.default_rng(4), ["another seed", "other test sentences", "both"]
     of_sets = [[run for run in members if run in alive.index] for members in sweep.test_sets]
     squares = [len(runs) * sentence_noises(*sweep.arrays(runs)) ** 2 for runs in of_sets if runs]
     sentences = np.sqrt(sum(squares) / len(alive)) if squares else np.full(200, np.nan)
     seeds = seed_noise * np.sqrt(freedom / generator.chisquare(freedom, 20_000)) if freedom else np.full(20_000, np.nan)
-    drawn = [seeds, sentences, np.hypot(seeds, generator.choice(sentences, len(seeds)))]
-    noises = [seed_noise, sentence_noise, np.hypot(seed_noise, sentence_noise)]
+    drawn = [seeds, sentences, both_noises(seeds, generator.choice(sentences, len(seeds)), luck)]
+    noises = [seed_noise, sentence_noise, both_noises(seed_noise, sentence_noise, luck)]
     ends = [np.quantile(own, [0.025, 0.975]) for own in drawn]
     return pd.DataFrame(ends, columns=["low", "high"], index=kinds).assign(noise=noises)
 

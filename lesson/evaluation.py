@@ -9,7 +9,20 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_s
 import helpers
 from lesson.intervals import confusion
 
+# what the cells of 05 make of one model
+MADE = "logits predictions test told train usual counts score resampled interval wide sets sources largest".split()
+MADE += "rivalry chosen temperature calibrated beside".split()
+
 # ---------------------------------------------------------------- what is read
+
+
+def forget(namespace):
+    """Drop from a notebook's variables what its cells made of the model before (05_evaluate).
+
+    Else a cell left out, when another run is evaluated in the same kernel, would go unnoticed.
+    """
+    for name in MADE:
+        namespace.pop(name, None)
 
 
 def sentences_of(run, tokens, split):

@@ -33,18 +33,8 @@ def runs_needed(difference, spread):
     return float(enough[0]) if len(enough) else np.nan
 
 
-def luck_with_sentences(resampled, groups):
-    """The part of the variance over seeds that is luck with these test sentences, and shrinks with more of them (07_compare_runs).
-
-    resampled: {run: its MCCs on resampled test sets}; groups: lists of runs of one setting. Half the variance of the difference
-    of two runs over test sets, mean over neighbours; nan where no setting has two.
-    """
-    pairs = [pair for runs in groups for pair in zip(runs, runs[1:])]
-    return np.mean([(resampled[a] - resampled[b]).var() / 2 for a, b in pairs]) if pairs else np.nan
-
-
 def spread_with(times, spread, luck):
-    """The spread over seeds on `times` as many test sentences; luck: see luck_with_sentences (07_compare_runs).
+    """The spread over seeds on `times` as many test sentences; luck: see chance.luck_with_sentences (07_compare_runs).
 
     What is left with endless sentences is how good the seeds really are.
     """

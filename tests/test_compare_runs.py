@@ -214,14 +214,18 @@ def test_a_known_difference_is_found_and_every_figure_is_right(sweep, capsys):
     ours = [seen["resampled"][f"SEED=1,MAX_LEN={m}"].std() for m in [64, 128]]
     assert ours == pytest.approx(errors, rel=0.2)
     factor = 2.306004  # Student's t with 8 degrees of freedom
-    of_mean = np.hypot(factor * spread, 1.96 * seen["sentence_noise"])
+    drawn = [[seen["resampled"][f"SEED={seed},MAX_LEN={m}"] for seed in [1, 2, 3, 4, 13]] for m in [64, 128]]
+    luck = np.mean([np.var(b - a) / 2 for own in drawn for a, b in zip(own, own[1:])])  # in both kinds: it counts once
+    shared = min(luck, spread**2)
+    assert 0 < shared < seen["sentence_noise"] ** 2 and 1.96**2 * luck < (factor * spread) ** 2
+    of_mean = np.sqrt((factor * spread) ** 2 + 1.96**2 * (seen["sentence_noise"] ** 2 - luck))
     assert np.sqrt(2) * seen["of_mean"] == pytest.approx(np.sqrt(2) * of_mean, rel=1e-4), "two runs: both were drawn"
     assert f"differ by less than {np.sqrt(2) * of_mean:.3f} in 95 % of cases" in said
     assert f"by the seed alone, differ by less than {factor * np.sqrt(2) * spread:.3f}" in said
     middle = np.median(list(scores.values()))
     assert f"of this kind is {middle - of_mean:.2f} to {middle + of_mean:.2f} (95 %)" in said
     assert list(seen["noises"]["noise"]) == pytest.approx(
-        [spread, seen["sentence_noise"], np.hypot(spread, seen["sentence_noise"])]
+        [spread, seen["sentence_noise"], np.sqrt(spread**2 + seen["sentence_noise"] ** 2 - shared)]
     )
     factors = np.sqrt(8 / np.array([17.5345, 2.1797]))  # chi-squared with 8 degrees of freedom
     assert list(seen["noises"].iloc[0][["low", "high"]]) == pytest.approx(spread * factors, rel=0.03)

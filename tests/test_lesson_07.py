@@ -344,12 +344,31 @@ def test_more_sentences_shrink_the_spread_as_far_as_it_is_luck_with_them():
             labels, said = simulation.answers(simulation.skills(0, 30, generator), sentences, generator)
             spreads.append(chance.mccs(labels, said, np.ones((1, sentences)))[0].std(ddof=1))
         drawn = dict(enumerate(chance.resampled_mccs(labels, said, 200).T))
-        luck = power.luck_with_sentences(drawn, [list(range(30)), list(range(30, 60))])
+        luck = chance.luck_with_sentences(drawn, [list(range(30)), list(range(30, 60))])
         squares.append([spreads[0] ** 2, power.spread_with(4, spreads[1], luck) ** 2, spreads[1] ** 2])
     measured, expected, before = np.sqrt(np.mean(squares, axis=0))
     assert expected == pytest.approx(measured, rel=0.15) and measured < 0.75 * before
     assert power.spread_with(1, 0.04, luck) == pytest.approx(0.04) and power.spread_with(4, 0.04, luck) < 0.035
-    assert np.isnan(power.luck_with_sentences({}, [["alone"]]))
+    assert np.isnan(chance.luck_with_sentences({}, [["alone"]]))
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.2])
+def test_the_noise_of_both_kinds_is_that_of_a_new_seed_on_new_sentences(spread):
+    """What one run's luck with its sentences adds lies in the spread over seeds and in the bootstrap: it counts once."""
+    scores, variances = [], []
+    for seed in range(150):
+        generator = np.random.default_rng(seed)
+        drawn = simulation.skills(0, 5, generator, spread)
+        labels, said = simulation.answers(drawn, generator=generator)
+        own = chance.mccs(labels, said, np.ones((1, len(labels))))[0]
+        columns = chance.resampled_mccs(labels, said, 200)
+        luck = chance.luck_with_sentences(dict(enumerate(columns.T)), [range(10)])
+        kinds = own.std(ddof=1), np.sqrt(columns.var(axis=0).mean())
+        scores.append(own)
+        variances.append([chance.both_noises(*kinds, luck) ** 2, np.hypot(*kinds) ** 2])
+    ours, added = np.sqrt(np.mean(variances, axis=0))
+    true = np.std(scores)  # over 150 test sets of ten runs each
+    assert ours == pytest.approx(true, rel=0.04) and added > 1.04 * true
 
 
 def test_without_a_repeated_setting_the_table_is_empty_and_says_so(sweep, capsys):
