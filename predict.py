@@ -136,7 +136,7 @@ def predict(options, done):
 
 def summary(judge, done, seconds):
     without = done["rows"] - done["judged"]
-    rows = f"{done['rows']:,} rows" + (f", {without:,} without text" if without else "")
+    rows = f"{done['rows']:,} row" + "s" * (done["rows"] != 1) + (f", {without:,} without text" if without else "")
     rows += f", {judge.cut:,} cut to {judge.limit:,} tokens" if judge.cut else ""
     return f"{rows}; {done['judged'] / seconds:,.0f} a second on {judge.about}"
 

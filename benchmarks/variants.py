@@ -19,9 +19,9 @@ from pathlib import Path
 
 import common
 import pandas as pd
-from changes import REFERENCE, VARIANTS, in_precision
-from scipy import stats
-from trainings import AVERAGES, prepare, recipe_of, train
+from changes import VARIANTS, in_precision
+from seed_pairs import compared, kept
+from trainings import prepare, recipe_of, train
 
 import helpers
 from lesson import drawing
@@ -54,47 +54,12 @@ def train_all(options, path):
                 print(f"{i} of {len(todo)}: {frame.iloc[-1].to_dict()}", flush=True)
 
 
-def kept(frame):
-    """A row for each training: the epoch that 04 keeps, by validation MCC, of several the one with the lowest loss."""
-    ordered = frame.sort_values(["validation_mcc", "validation_loss"], ascending=[False, True])
-    return ordered.groupby(["variant", "seed"], as_index=False).first()
-
-
-def compared(frame):
-    """A row for each variant: means over its seeds, and the differences from the reference over the seeds of both.
-
-    The reference is that of its own precision, unless bf16's has more of its seeds.
-    """
-    rows = []
-    of = {name: own.set_index("seed") for name, own in frame.groupby("variant")}
-    none = frame[:0].set_index("seed")
-    pairs = [(name, precision) for precision in ["bf16", "fp16", "fp32"] for name in [*VARIANTS, *AVERAGES]]
-    for name, precision in [pair for pair in pairs if in_precision(*pair) in of]:
-        reference = "[CLS]" if name.startswith("[CLS]") else REFERENCE
-        references = [in_precision(reference, precision), reference]
-        own = of[in_precision(name, precision)]
-        if name == reference:
-            references.reverse()  # the reference of fp32 is itself compared with that of bf16
-        reference = max(references, key=lambda each: len(own.index.intersection(of.get(each, none).index)))
-        row = {"variant": in_precision(name, precision), "reference": reference, "seeds": len(own)}
-        row["minutes"] = (own["seconds"] * own["epochs"]).mean() / 60
-        for split in ["validation", "in_domain"]:
-            row[split] = own[f"{split}_mcc"].mean()
-            row[f"{split}_spread"] = own[f"{split}_mcc"].std()
-            difference = (own[f"{split}_mcc"] - of.get(reference, none)[f"{split}_mcc"]).dropna()
-            row[f"{split}_difference"], n = difference.mean(), len(difference)
-            half = stats.t.ppf(0.975, n - 1) * difference.std() / n**0.5 if n > 1 else float("nan")
-            row[f"{split}_low"], row[f"{split}_high"] = difference.mean() - half, difference.mean() + half
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def draw(table, path):
     """Differences from the reference with their intervals, on both sets."""
     import matplotlib.pyplot as plt
 
     helpers.set_theme()
-    table = table[table["variant"] != table["reference"]]
+    table = table[table["validation_difference"].notna()]
     fig, axes = plt.subplots(1, 2, figsize=(10, 1 + 0.3 * len(table)), sharey=True, layout="constrained")
     for ax, (split, title) in zip(
         axes, [("validation", "validation (chose the epoch)"), ("in_domain", "in-domain dev")]
@@ -126,13 +91,13 @@ def report(options, path):
     draw_curves(best, path.with_name(f"{options.model}_curves.png"))
     cells = []
     for row in table.to_dict("records"):
-        cells.append([row["variant"], str(row["seeds"]), f"{row['minutes']:.1f}"])
+        cells.append([row["variant"], row["trained"], f"{row['minutes']:.1f}"])
         for split in ["validation", "in_domain"]:
             cells[-1].append(f"{row[split]:.3f} ± {row[f'{split}_spread']:.3f}")
             words = "{:+.3f} ({:+.3f} to {:+.3f})".format(
                 *(row[f"{split}_{what}"] for what in ["difference", "low", "high"])
             )
-            cells[-1].append("" if row["variant"] == row["reference"] or pd.isna(row[f"{split}_difference"]) else words)
+            cells[-1].append("" if pd.isna(row[f"{split}_difference"]) else words)
     headings = [
         "one thing changed",
         "seeds",
@@ -147,9 +112,10 @@ def report(options, path):
         "",
         "Mean and standard deviation over seeds of the epoch that 04 keeps (the best by validation MCC), and the mean "
         "difference from the reference, seed by seed, with Student's 95 % interval over seeds. The reference is 04 with "
-        f"recipes/{options.model}.yaml; lines that begin with [CLS] are compared with the line [CLS]. All "
-        "was trained in bf16 but for the lines that say fp32 (README.md says on what). The validation "
-        "sentences choose the epoch, and a variant with more epochs chooses among more: the in-domain dev set does not. "
+        f"recipes/{options.model}.yaml; lines that begin with [CLS] are compared with the line [CLS]. A training in fp32 is "
+        "compared with the reference's in fp32 where that has its seed; CPU minutes are of the precision named first "
+        "(README.md says on what machines). The validation sentences choose the epoch, and a variant with more epochs "
+        "chooses among more: the in-domain dev set does not. "
         "The test set was not looked at. With so many lines, one in twenty intervals leaves out 0 by chance.",
         "",
         *common.table(dict(zip(headings, [":--", "--:", "--:", "--:", "--:", "--:", "--:"])), cells),

@@ -127,12 +127,29 @@ def test_the_table_compares_seed_by_seed(tmp_path):
         kept = variants.kept(pd.concat(map(pd.DataFrame, frames)).assign(epochs=2))
         return variants.compared(kept).set_index("variant")["validation_difference"].round(3).to_dict()
 
-    with_fp32 = {"04": 0, "2 epochs": 0.05, "04, fp32": -0.2, "2 epochs, fp32": 0.05}
-    assert differences(frame, other) == with_fp32, "2 epochs, fp32 with 04, fp32"
-    lacking = other[(other["variant"] != "04, fp32") | (other["seed"] == 1)]
-    assert differences(frame, lacking)["2 epochs, fp32"] == -0.15, "04, fp32 lacks a seed that 04 has"
-    assert differences(other) == {"04, fp32": 0, "2 epochs, fp32": 0.05}, "nothing in bf16"
+    def found(*frames):
+        return pytest.approx(differences(*frames), nan_ok=True)
+
+    none, halves = np.nan, other["variant"].str.startswith("2 epochs")
+    assert found(frame, other) == {"04": none, "2 epochs": 0.05, "04, fp32": -0.2}, (
+        "a seed in two precisions counts once"
+    )
+    assert found(frame[:3], other) == {"04": none, "2 epochs": 0.05, "04, fp32": -0.2}, "2 epochs, fp32 with 04, fp32"
+    assert differences(frame[:3], other[halves])["2 epochs"] == -0.15, "04 was not trained in fp32"
+    assert found(other) == {"04": none, "2 epochs": 0.05}, "nothing in bf16"
     assert np.isnan(differences(frame[3:])["2 epochs"]), "nothing to compare with"
+    more = other.assign(
+        seed=other["seed"] + 10
+    )  # of each pair both in one precision: +.1, 0 in bf16, +.05 twice in fp32
+    table = variants.compared(variants.kept(pd.concat([pd.DataFrame(frame), more])).assign(epochs=2)).set_index(
+        "variant"
+    )
+    row = table.loc["2 epochs"]
+    assert (row["seeds"], row["trained"]) == (6, "3 bf16, 3 fp32") and table.loc["04", "seeds"] == 6
+    assert row["validation_difference"] == pytest.approx(0.05) and row["validation"] == pytest.approx(2.05 / 6)
+    half = 3.18245 * np.std([0.1, 0, 0.05, 0.05], ddof=1) / 2  # Student's, of four pairs
+    assert row["validation_high"] == pytest.approx(0.05 + half, abs=1e-4)
+    assert np.isnan(table.loc["04, fp32", "validation_difference"]), "no seed in both"
     frame = pd.DataFrame(frame).assign(
         variant=lambda own: own["variant"].replace("2 epochs", "50 % of the training sentences")
     )
@@ -158,4 +175,4 @@ def test_the_table_compares_seed_by_seed(tmp_path):
         )
     )
     assert "0.10 at 5, 0.40 at 100 percent" in said and "0.20 at 2, 0.40 at 4 epochs" in said
-    assert "| 50 % of the training sentences | 3 |" in (tmp_path / "tiny.md").read_text()
+    assert "| 50 % of the training sentences | 3 bf16 |" in (tmp_path / "tiny.md").read_text()
