@@ -277,12 +277,19 @@ def test_the_table_of_coverage_is_what_the_script_says():
     assert f"in {ranges[0]} of 100 cases with six sources, the one over sources in {ranges[1]}." in page
     told = pd.read_csv(helpers.ROOT / "results/coverage/power.csv")
     assert (told["found"] - told["foretold"]).abs().max() < 0.04, "what docs and 07 say of it"
+    alone = pd.read_csv(helpers.ROOT / "results/coverage/single_runs.csv").set_index("runs")
+    assert np.allclose(alone["said"], alone["deviation"], rtol=0.1) and alone["holds"].min() > 0.94
+    assert alone.loc[10, "holds"].max() < 0.98, "not wider than it need be, where ten runs tell the spread"
+    assert all(coverage.percent(share) in text for share in alone["holds"])
+    held = (100 * alone["holds"]).astype(int)
+    assert f"in {held.min()} to {held.max()} of 100 simulated cases" in page
 
 
 def test_the_script_of_that_table_writes_it(tmp_path):
-    from benchmarks import coverage
+    from benchmarks import coverage, simulated_sweeps
 
     coverage.main(["--experiments", "3", "--resamples", "50"], tmp_path)
     assert len(pd.read_csv(tmp_path / "coverage.csv")) == len(coverage.SPREADS) * len(coverage.SOURCES)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "--experiments 3 --resamples 50" in text and len(pd.read_csv(tmp_path / "power.csv")) == len(coverage.SWEEPS)
+    assert "--experiments 3 --resamples 50" in text and len(pd.read_csv(tmp_path / "power.csv")) == len(simulated_sweeps.SWEEPS)
+    assert len(pd.read_csv(tmp_path / "single_runs.csv")) == len(simulated_sweeps.SEEDS)
