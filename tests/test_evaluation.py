@@ -291,5 +291,7 @@ def test_the_script_of_that_table_writes_it(tmp_path):
     coverage.main(["--experiments", "3", "--resamples", "50"], tmp_path)
     assert len(pd.read_csv(tmp_path / "coverage.csv")) == len(coverage.SPREADS) * len(coverage.SOURCES)
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "--experiments 3 --resamples 50" in text and len(pd.read_csv(tmp_path / "power.csv")) == len(simulated_sweeps.SWEEPS)
+    assert "--experiments 3 --resamples 50" in text and len(pd.read_csv(tmp_path / "power.csv")) == len(
+        simulated_sweeps.SWEEPS
+    )
     assert len(pd.read_csv(tmp_path / "single_runs.csv")) == len(simulated_sweeps.SEEDS)
