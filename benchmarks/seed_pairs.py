@@ -14,6 +14,17 @@ def kept(frame):
     return ordered.groupby(["variant", "seed"], as_index=False).first()
 
 
+def last(frame):
+    """A row for each training: its last epoch, whatever that scored."""
+    return frame[frame["epoch"] == frame.groupby(["variant", "seed"])["epoch"].transform("max")]
+
+
+def words(row, split):
+    """A row's difference from the reference with its interval; nothing where there is none."""
+    figures = [row[f"{split}_{what}"] for what in ["difference", "low", "high"]]
+    return "" if pd.isna(figures[0]) else "{:+.3f} ({:+.3f} to {:+.3f})".format(*figures)
+
+
 def compared(frame):
     """A row for each variant: means over its seeds, and the differences from the reference, seed by seed.
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import common
 import pandas as pd
 from changes import VARIANTS, in_precision
-from seed_pairs import compared, kept
+from seed_pairs import compared, kept, last, words
 from trainings import prepare, recipe_of, train
 
 import helpers
@@ -94,10 +94,11 @@ def report(options, path):
         cells.append([row["variant"], row["trained"], f"{row['minutes']:.1f}"])
         for split in ["validation", "in_domain"]:
             cells[-1].append(f"{row[split]:.3f} ± {row[f'{split}_spread']:.3f}")
-            words = "{:+.3f} ({:+.3f} to {:+.3f})".format(
-                *(row[f"{split}_{what}"] for what in ["difference", "low", "high"])
-            )
-            cells[-1].append("" if pd.isna(row[f"{split}_difference"]) else words)
+            cells[-1].append(words(row, split))
+    unchosen = compared(last(frame).merge(epochs)).set_index("variant").filter(regex=r"^\d+ epochs?$", axis=0)
+    told = [
+        f"{i}: {words(row, 'validation')}, in-domain dev {words(row, 'in_domain')}" for i, row in unchosen.iterrows()
+    ]
     headings = [
         "one thing changed",
         "seeds",
@@ -119,6 +120,8 @@ def report(options, path):
         "The test set was not looked at. With so many lines, one in twenty intervals leaves out 0 by chance.",
         "",
         *common.table(dict(zip(headings, [":--", "--:", "--:", "--:", "--:", "--:", "--:"])), cells),
+        "",
+        "Last epoch against last epoch, so that none chooses among more: " + "; ".join(told) + ".",
         "",
         f"![Differences from the reference with their intervals]({options.model}.png)",
         "",

@@ -150,9 +150,11 @@ def test_the_table_compares_seed_by_seed(tmp_path):
     half = 3.18245 * np.std([0.1, 0, 0.05, 0.05], ddof=1) / 2  # Student's, of four pairs
     assert row["validation_high"] == pytest.approx(0.05 + half, abs=1e-4)
     assert np.isnan(table.loc["04, fp32", "validation_difference"]), "no seed in both"
-    frame = pd.DataFrame(frame).assign(
-        variant=lambda own: own["variant"].replace("2 epochs", "50 % of the training sentences")
-    )
+    frame = pd.DataFrame(frame)
+    unchosen = variants.compared(variants.last(frame).assign(epochs=2)).set_index("variant").loc["2 epochs"]
+    assert unchosen["validation_difference"] == pytest.approx(-0.05), "the last epoch, though it is worse"
+    part = frame[3:].assign(variant="50 % of the training sentences")
+    frame = pd.concat([frame, part])
     frame.reindex(columns=variants.COLUMNS).to_csv(tmp_path / "tiny.csv", index=False)
     columns = (tmp_path / "tiny.csv").read_text().splitlines()[0]
     variants.report(argparse.Namespace(model="tiny"), tmp_path / "tiny.csv")
@@ -175,4 +177,6 @@ def test_the_table_compares_seed_by_seed(tmp_path):
         )
     )
     assert "0.10 at 5, 0.40 at 100 percent" in said and "0.20 at 2, 0.40 at 4 epochs" in said
-    assert "| 50 % of the training sentences | 3 bf16 |" in (tmp_path / "tiny.md").read_text()
+    text = (tmp_path / "tiny.md").read_text()
+    assert "| 50 % of the training sentences | 3 bf16 |" in text
+    assert "2 epochs: -0.050 (-0.685 to +0.585), in-domain dev +0.000 (+0.000 to +0.000)." in text
