@@ -29,7 +29,7 @@ def compared(frame):
     """A row for each variant: means over its seeds, and the differences from the reference, seed by seed.
 
     A training is compared with the reference of its seed in its own precision or, where there is none, in another. A seed
-    that was trained in several precisions counts in the first of PRECISIONS. Last, the reference's other precisions beside it.
+    that was trained in several precisions counts in the first of PRECISIONS. Last, the reference in other precisions, the same seeds.
     """
     of = {name: own.set_index("seed") for name, own in frame.groupby("variant")}
 
@@ -42,7 +42,10 @@ def compared(frame):
         if own := trainings(name):
             rows.append(row_of(name, own, {} if name == reference else trainings(reference)))
     ways = [*trainings(REFERENCE).items()]
-    rows += [row_of(in_precision(REFERENCE, each), {each: own}, dict(ways[:1])) for each, own in ways[1:]]
+    shared = {each: own[own.index.isin(ways[0][1].index)] for each, own in ways[1:]}
+    rows += [
+        row_of(in_precision(REFERENCE, each), {each: own}, dict(ways[:1])) for each, own in shared.items() if len(own)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -61,7 +64,20 @@ def row_of(name, own, references):
         mean, n = difference.mean(), len(difference)
         half = stats.t.ppf(0.975, n - 1) * difference.std() / n**0.5 if n > 1 else float("nan")
         row |= {f"{split}_difference": mean, f"{split}_low": mean - half, f"{split}_high": mean + half}
+        row[f"{split}_hope"] = hope(difference)
     return row
+
+
+def hope(differences, pairs=10, gain=0.01):
+    """Chance that the mean of `pairs` differences will be `gain` or more, told by the fewer that there are; nan where they cannot tell.
+
+    Student's prediction of the mean of those to come: both means vary with the same spread.
+    """
+    n, more = len(differences), pairs - len(differences)
+    if n < 2 or more < 1 or not differences.std() > 0:
+        return float("nan")
+    needed = (pairs * gain - differences.sum()) / more
+    return stats.t.sf((needed - differences.mean()) / (differences.std() * (1 / n + 1 / more) ** 0.5), n - 1)
 
 
 def first_of(frames):

@@ -16,6 +16,7 @@ from lesson import drawing, training
 
 sys.path.insert(0, str(Path(helpers.ROOT, "benchmarks")))
 import changes  # noqa: E402
+import seed_pairs  # noqa: E402
 import trainings  # noqa: E402
 import variants  # noqa: E402
 
@@ -149,7 +150,15 @@ def test_the_table_compares_seed_by_seed(tmp_path):
     assert row["validation_difference"] == pytest.approx(0.05) and row["validation"] == pytest.approx(2.05 / 6)
     half = 3.18245 * np.std([0.1, 0, 0.05, 0.05], ddof=1) / 2  # Student's, of four pairs
     assert row["validation_high"] == pytest.approx(0.05 + half, abs=1e-4)
-    assert np.isnan(table.loc["04, fp32", "validation_difference"]), "no seed in both"
+    assert "04, fp32" not in table.index, "no seed in both"
+    future = (
+        np.random.default_rng(0).standard_t(4, 100_000) * 0.03 * np.sqrt(1 / 5 + 1 / 5)
+    )  # of five to come, around 0
+    five = pd.Series([-0.03, 0, 0, 0, 0.03]) * np.sqrt(2)
+    assert five.std() == pytest.approx(0.03) and seed_pairs.hope(five) == pytest.approx(
+        (future >= 0.02).mean(), abs=0.01
+    )
+    assert seed_pairs.hope(five + 0.5) > 0.99 and np.isnan(seed_pairs.hope(pd.Series(range(10))))
     frame = pd.DataFrame(frame)
     unchosen = variants.compared(variants.last(frame).assign(epochs=2)).set_index("variant").loc["2 epochs"]
     assert unchosen["validation_difference"] == pytest.approx(-0.05), "the last epoch, though it is worse"
