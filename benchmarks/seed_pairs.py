@@ -64,11 +64,11 @@ def row_of(name, own, references):
         mean, n = difference.mean(), len(difference)
         half = stats.t.ppf(0.975, n - 1) * difference.std() / n**0.5 if n > 1 else float("nan")
         row |= {f"{split}_difference": mean, f"{split}_low": mean - half, f"{split}_high": mean + half}
-        row[f"{split}_hope"] = hope(difference)
+        row[f"{split}_probability"] = predictive_probability(difference)
     return row
 
 
-def hope(differences, pairs=10, gain=0.01):
+def predictive_probability(differences, pairs=10, gain=0.01):
     """Chance that the mean of `pairs` differences will be `gain` or more, told by the fewer that there are; nan where they cannot tell.
 
     Student's prediction of the mean of those to come: both means vary with the same spread.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import common
 import pandas as pd
-from changes import VARIANTS, in_precision
+from changes import REFERENCE, VARIANTS, in_precision
 from seed_pairs import compared, kept, last, words
 from trainings import prepare, recipe_of, train
 
@@ -95,7 +95,9 @@ def report(options, path):
         for split in ["validation", "in_domain"]:
             cells[-1].append(f"{row[split]:.3f} ± {row[f'{split}_spread']:.3f}")
             cells[-1].append(words(row, split))
-        cells[-1].append("" if pd.isna(row["validation_hope"]) else f"{row['validation_hope']:.0%}".replace("%", " %"))
+        chance, name = row["validation_probability"], row["variant"]
+        of_a_recipe = not name.startswith("[CLS]") and not name.startswith(f"{REFERENCE},") and not pd.isna(chance)
+        cells[-1].append(f"{100 * chance:.0f} %" if of_a_recipe else "")
     unchosen = compared(last(frame).merge(epochs)).set_index("variant").filter(regex=r"^\d+ epochs?$", axis=0)
     told = [
         f"{i}: {words(row, 'validation')}, in-domain dev {words(row, 'in_domain')}" for i, row in unchosen.iterrows()
@@ -109,7 +111,7 @@ def report(options, path):
         "in-domain dev MCC",
         "difference ",
     ]
-    headings.append("hope")
+    headings.append("predictive probability")
     lines = [
         f"# 04 with one thing changed: {options.model} on CoLA",
         "",
@@ -119,9 +121,9 @@ def report(options, path):
         "compared with the reference's in fp32 where that has its seed; CPU minutes are of the precision named first "
         "(README.md says on what machines). The validation sentences choose the epoch, and a variant with more epochs "
         "chooses among more: the in-domain dev set does not. "
-        "The test set was not looked at. With so many lines, one in twenty intervals leaves out 0 by chance. Hope: the "
-        "chance that ten pairs would gain 0.01 on validation, which is what earns a change its place, told by those there "
-        "are (Student's prediction); who has ten has none left.",
+        "The test set was not looked at. With so many lines, one in twenty intervals leaves out 0 by chance. The predictive "
+        "probability is that of ten pairs gaining 0.01 on validation, which would earn a change its place, as far as the "
+        "fewer that there are can tell (Student's prediction).",
         "",
         *common.table(dict(zip(headings, [":--", *["--:"] * 7])), cells),
         "",

@@ -155,10 +155,12 @@ def test_the_table_compares_seed_by_seed(tmp_path):
         np.random.default_rng(0).standard_t(4, 100_000) * 0.03 * np.sqrt(1 / 5 + 1 / 5)
     )  # of five to come, around 0
     five = pd.Series([-0.03, 0, 0, 0, 0.03]) * np.sqrt(2)
-    assert five.std() == pytest.approx(0.03) and seed_pairs.hope(five) == pytest.approx(
+    assert five.std() == pytest.approx(0.03) and seed_pairs.predictive_probability(five) == pytest.approx(
         (future >= 0.02).mean(), abs=0.01
     )
-    assert seed_pairs.hope(five + 0.5) > 0.99 and np.isnan(seed_pairs.hope(pd.Series(range(10))))
+    assert seed_pairs.predictive_probability(five + 0.5) > 0.99 and np.isnan(
+        seed_pairs.predictive_probability(pd.Series(range(10)))
+    )
     frame = pd.DataFrame(frame)
     unchosen = variants.compared(variants.last(frame).assign(epochs=2)).set_index("variant").loc["2 epochs"]
     assert unchosen["validation_difference"] == pytest.approx(-0.05), "the last epoch, though it is worse"
