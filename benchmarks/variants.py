@@ -121,6 +121,7 @@ def report(options, path):
         "compared with the reference's in fp32 where that has its seed; CPU minutes are of the precision named first "
         "(README.md says on what machines). The validation sentences choose the epoch, and a variant with more epochs "
         "chooses among more: the in-domain dev set does not. "
+        "Half of the validation sentences, too, is scored on their other half. "
         "The test set was not looked at. With so many lines, one in twenty intervals leaves out 0 by chance. The predictive "
         "probability is that of ten pairs gaining 0.01 on validation, which would earn a change its place, as far as the "
         "fewer that there are can tell (Student's prediction).",

@@ -1,5 +1,6 @@
 """05_evaluate as a lesson: what its prose says, small test sets, cells run again."""
 
+import ast
 import json
 import re
 import shutil
@@ -14,10 +15,28 @@ from sklearn.metrics import matthews_corrcoef
 from test_series import NOTEBOOKS, base, execute, runs, series, tiny, vouch_for  # noqa: F401
 
 import helpers
-from lesson import card
+from lesson import card, evaluation
 
 CELLS = nbformat.read(NOTEBOOKS / "05_evaluate.ipynb", 4).cells
 PROSE = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
+
+
+def names(trees, context):
+    """Of all variables in some syntax trees, those that are set (ast.Store) or read (ast.Load)."""
+    found = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    return {node.id for node in found if isinstance(node.ctx, context)}
+
+
+def test_what_cells_make_of_a_model_is_forgotten_before_the_next_one():
+    """All variables that one cell sets and a later one reads, from the model's loading to the record."""
+    sources = [cell.source for cell in CELLS if cell.cell_type == "code"]
+    load, record = (next(i for i, s in enumerate(sources) if text in s) for text in ["evaluation.forget", ".finish("])
+    made = set()
+    for i in range(load + 1, record):
+        set_here = [target for each in ast.parse(sources[i]).body for target in getattr(each, "targets", [])]
+        later = ast.parse("\n".join(sources[i + 1 : record + 1]))
+        made |= names(set_here, ast.Store) & names([later], ast.Load)
+    assert len(made) > 10 and made - {"made_for"} <= set(evaluation.MADE)
 
 
 def run_each_cell_twice(notebook, **parameters):

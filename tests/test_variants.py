@@ -106,6 +106,17 @@ def test_each_changes_what_it_says(all_of):
     assert differ and all("layer.1." in name for name in differ)
 
 
+def test_five_pairs_say_how_likely_ten_gain_a_hundredth():
+    five = pd.Series([-0.03, 0, 0, 0, 0.03]) * np.sqrt(2)
+    assert five.std() == pytest.approx(0.03)
+    to_come = np.random.default_rng(0).standard_t(4, 100_000) * 0.03 * np.sqrt(1 / 5 + 1 / 5)  # means of five more
+    expected = (to_come >= 0.02).mean()
+    assert seed_pairs.predictive_probability(five) == pytest.approx(expected, abs=0.01)
+    assert seed_pairs.predictive_probability(five + 0.5) > 0.99
+    assert np.isnan(seed_pairs.predictive_probability(pd.Series(range(10)))), "ten are there"
+    assert np.isnan(seed_pairs.predictive_probability(pd.Series([0.1, 0.1]))), "no spread"
+
+
 def test_the_table_compares_seed_by_seed(tmp_path):
     base = {"epoch": 1, "validation_loss": 0.5, "in_domain_mcc": 0.3, "seconds": 60.0}
     scores = {changes.REFERENCE: {1: 0.2, 2: 0.4, 3: 0.3}, "2 epochs": {1: 0.3, 2: 0.4, 9: 0.9}}
@@ -139,28 +150,15 @@ def test_the_table_compares_seed_by_seed(tmp_path):
     assert differences(frame[:3], other[halves])["2 epochs"] == -0.15, "04 was not trained in fp32"
     assert found(other) == {"04": none, "2 epochs": 0.05}, "nothing in bf16"
     assert np.isnan(differences(frame[3:])["2 epochs"]), "nothing to compare with"
-    more = other.assign(
-        seed=other["seed"] + 10
-    )  # of each pair both in one precision: +.1, 0 in bf16, +.05 twice in fp32
-    table = variants.compared(variants.kept(pd.concat([pd.DataFrame(frame), more])).assign(epochs=2)).set_index(
-        "variant"
-    )
+    # both of each pair in one precision: +.1, 0 in bf16, +.05 twice in fp32
+    more = pd.concat([pd.DataFrame(frame), other.assign(seed=other["seed"] + 10)])
+    table = variants.compared(variants.kept(more).assign(epochs=2)).set_index("variant")
     row = table.loc["2 epochs"]
     assert (row["seeds"], row["trained"]) == (6, "3 bf16, 3 fp32") and table.loc["04", "seeds"] == 6
     assert row["validation_difference"] == pytest.approx(0.05) and row["validation"] == pytest.approx(2.05 / 6)
     half = 3.18245 * np.std([0.1, 0, 0.05, 0.05], ddof=1) / 2  # Student's, of four pairs
     assert row["validation_high"] == pytest.approx(0.05 + half, abs=1e-4)
     assert "04, fp32" not in table.index, "no seed in both"
-    future = (
-        np.random.default_rng(0).standard_t(4, 100_000) * 0.03 * np.sqrt(1 / 5 + 1 / 5)
-    )  # of five to come, around 0
-    five = pd.Series([-0.03, 0, 0, 0, 0.03]) * np.sqrt(2)
-    assert five.std() == pytest.approx(0.03) and seed_pairs.predictive_probability(five) == pytest.approx(
-        (future >= 0.02).mean(), abs=0.01
-    )
-    assert seed_pairs.predictive_probability(five + 0.5) > 0.99 and np.isnan(
-        seed_pairs.predictive_probability(pd.Series(range(10)))
-    )
     frame = pd.DataFrame(frame)
     unchosen = variants.compared(variants.last(frame).assign(epochs=2)).set_index("variant").loc["2 epochs"]
     assert unchosen["validation_difference"] == pytest.approx(-0.05), "the last epoch, though it is worse"
